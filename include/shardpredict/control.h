@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/**
+ * @file control.h
+ * @defgroup control Control
+ * @brief The loop: samples in, forecasts updated, plan made, shards moved, routes published. One step at a time.
+ *
+ * The host program calls spr_controller_step when one of the fds is readable or the next deadline has come.
+ * A step never blocks. This is the only place where feedback enters: demand is rebuilt from the primary and
+ * the serving shards (and from what the hypervisor measured as stalled), censored where a VM was throttled.
+ *
+ * Promises kept here: nothing is touched unless automation allows it; metrics that stop arriving release
+ * nothing; a paused controller starts nothing new.
+ *
+ * Ownership: a spr_controller belongs to its creator. Threads: one at a time.
+ * @{
+ */
+#ifndef SHARDPREDICT_CONTROL_H
+#define SHARDPREDICT_CONTROL_H
+
+#include <shardpredict/route.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct spr_controller spr_controller;
+struct spr_source_ops;
+
+/** How much it may do by itself. */
+enum spr_automation {
+    SPR_ADVISE = 0,  /**< plans only (default) */
+    SPR_CONFIRM = 1, /**< acts on plans that spr_controller_approve named */
+    SPR_AUTO = 2     /**< acts */
+};
+
+/** Options of spr_controller_create. Tables are copied, configs are read inside the call. */
+struct spr_controller_opts {
+    size_t size;                                /**< sizeof this struct */
+    const struct spr_source_ops *source;        /**< required */
+    const void *source_config;                  /**< for its open */
+    const struct spr_forecaster_ops *forecaster;/**< totals of hosts; NULL = spr_forecaster_mix() */
+    const void *forecaster_config;              /**< for its open */
+    const struct spr_planner_ops *planner;      /**< NULL = spr_planner_builtin() */
+    const void *planner_config;                 /**< for its open */
+    const struct spr_driver_ops *driver;        /**< required unless automation is ADVISE for ever */
+    const void *driver_config;                  /**< for its open */
+    const struct spr_router_ops *router;        /**< NULL = routes are made but nobody is told */
+    const void *router_config;                  /**< for its open */
+    const struct spr_store_ops *store;          /**< journal; NULL = memory */
+    const void *store_config;                   /**< for its open */
+    struct spr_plan_opts plan;                  /**< size 0 = all defaults; control_s and step_s rule the loop */
+    int32_t automation;                         /**< ::spr_automation */
+    int32_t horizon;                            /**< steps ahead; 0 = as far as the lead needs */
+    int64_t history_steps;                      /**< steps of history kept; 0 = 14 days */
+    double refit_s;                             /**< a full fit this often; 0 = one day */
+    uint64_t fence;                             /**< fencing number; 0 = one above the journal's */
+    void (*event)(void *user, const struct spr_lifecycle_event *event); /**< every change of a shard; NULL = nobody */
+    void *user;                                 /**< given to it */
+};
+
+/** Make a controller and open its backends. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW, or what an open says */
+SPR_API int spr_controller_create(spr_context *ctx, const struct spr_controller_opts *opts, spr_controller **out);
+/** Cancel what waits and close the backends; shards stay where they are. No callback follows. NULL is fine. */
+SPR_API void spr_controller_destroy(spr_controller *c);
+/**
+ * Teach it the past: rows of VMs (by id) over steps [first, last) of a series whose step is the controller's.
+ * Needs the inventory, so call it after the first steps; it may be called once.
+ */
+SPR_API int spr_controller_history(spr_controller *c, const spr_series *series, int64_t first, int64_t last);
+/** Do what can be done at `now` without waiting. @return 0 or the first error met (it goes on all the same) */
+SPR_API int spr_controller_step(spr_controller *c, struct spr_time now);
+/** When to step anyway, monotonic ns. */
+SPR_API int64_t spr_controller_next_deadline(const spr_controller *c);
+/** The fds to poll for reading. `count`: room in, number out (may be larger than the room). */
+SPR_API int spr_controller_fds(const spr_controller *c, int *fds, size_t *count);
+/** What a backend's own thread may call to have it stepped. Lives as long as the controller. */
+SPR_API spr_notifier *spr_controller_notifier(spr_controller *c);
+/** The switch that stops everything new: 1 on, 0 off. What is under way ends. */
+SPR_API void spr_controller_pause(spr_controller *c, int on);
+/** Change how much it may do. @return 0, SPR_E_ARG, SPR_E_STATE (no driver) */
+SPR_API int spr_controller_automation(spr_controller *c, int automation);
+/** CONFIRM: do this plan's actions. @return 0, SPR_E_STATE when it is no longer the newest plan */
+SPR_API int spr_controller_approve(spr_controller *c, const spr_plan *plan);
+/** Newest snapshot, or NULL; the caller gets a reference of its own. */
+SPR_API spr_fleet *spr_controller_fleet(const spr_controller *c);
+/** Newest plan, or NULL; the caller gets a reference of its own. */
+SPR_API spr_plan *spr_controller_plan(const spr_controller *c);
+/** Newest routes, or NULL; the caller gets a reference of its own. */
+SPR_API spr_routes *spr_controller_routes(const spr_controller *c);
+/** Newest forecast of the hosts' totals, or NULL; the caller gets a reference of its own. */
+SPR_API spr_forecast *spr_controller_forecast(const spr_controller *c);
+
+#ifdef __cplusplus
+}
+#endif
+/** @} */
+#endif

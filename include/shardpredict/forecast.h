@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/**
+ * @file forecast.h
+ * @defgroup forecast Forecast
+ * @brief Panels in, quantiles out, and *when*: windows in which demand passes a threshold.
+ *
+ * A forecaster is an ops table (ops/forecaster.h) plus its state. The built-in methods are reached by one
+ * accessor each. The product spr_forecast holds, for every series, step ahead and quantile level, a value
+ * in the unit of the panel it was fitted on; quantiles never cross.
+ *
+ * Ownership: a spr_forecaster belongs to its creator; a spr_forecast is reference counted.
+ * Threads: forecaster one thread at a time, forecast any thread.
+ * @{
+ */
+#ifndef SHARDPREDICT_FORECAST_H
+#define SHARDPREDICT_FORECAST_H
+
+#include <shardpredict/profile.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct spr_forecaster spr_forecaster;
+typedef struct spr_forecast spr_forecast;
+struct spr_forecaster_ops;
+
+/** Last season repeated; quantiles of its own seasonal differences. Config: struct spr_seasonal_naive_opts. */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_seasonal_naive(void);
+/** Holt-Winters, additive, damped, one or two seasons. Config: struct spr_holt_winters_opts. */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_holt_winters(void);
+/**
+ * A mix of cheap experts weighed by their recent pinball loss, made for totals of hosts that are updated at
+ * every control step. Config: struct spr_mix_opts.
+ */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_mix(void);
+/** A built-in table by its name ("seasonal-naive", "holt-winters", "mix"), or NULL. */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_by_name(const char *name);
+
+/** Config of seasonal naive. */
+struct spr_seasonal_naive_opts {
+    size_t size;     /**< sizeof this struct */
+    double period;   /**< steps, may be fractional (interpolated); 0 = a day of the panel's step; SPR_NONE = last value */
+};
+/** Trend of Holt-Winters. */
+enum spr_hw_trend { SPR_HW_TREND_DEFAULT = 0, SPR_HW_TREND_NONE = 1, SPR_HW_TREND_ADDITIVE = 2, SPR_HW_TREND_DAMPED = 3 };
+/** Config of Holt-Winters (Winters 1960; damped: Gardner & McKenzie 1985; two seasons: Taylor 2003). */
+struct spr_holt_winters_opts {
+    size_t size;        /**< sizeof this struct */
+    double period;      /**< first season, steps, may be fractional; 0 = a day; SPR_NONE = no season */
+    double period2;     /**< second season, steps; 0 = none */
+    int32_t trend;      /**< ::spr_hw_trend; default: chosen by fitted error */
+    int32_t reserved;   /**< must be 0 */
+    double alpha;       /**< level smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
+    double beta;        /**< trend smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
+    double gamma;       /**< season smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
+    double gamma2;      /**< second season's smoothing; 0 = fitted */
+    double phi;         /**< damping 0.8..1; 0 = fitted when the trend is damped */
+};
+/** Config of the mix. */
+struct spr_mix_opts {
+    size_t size;        /**< sizeof this struct */
+    double period;      /**< daily season in steps; 0 = a day of the panel's step */
+    int64_t window;     /**< steps of history that the empirical quantiles use; 0 = 7 days */
+    int64_t memory;     /**< steps over which losses weigh the experts; 0 = one day */
+};
+
+/** Options of spr_forecaster_create. */
+struct spr_forecaster_opts {
+    size_t size;           /**< sizeof this struct */
+    int64_t step_ns;       /**< length of a step of the panels; 0 = 300 s */
+    int32_t horizon;       /**< steps ahead; 0 = 12 */
+    int32_t level_count;   /**< number of quantile levels; 0 = the default levels .1 .25 .5 .75 .9 .95 .99 */
+    const double *levels;  /**< levels in (0, 1), rising; copied */
+    const void *config;    /**< the method's own options, or NULL; read inside the call only */
+};
+/** All defaults. */
+#define SPR_FORECASTER_OPTS_INIT                                                                                       \
+    { sizeof(struct spr_forecaster_opts), 0, 0, 0, NULL, NULL }
+
+/** Make a forecaster of a method. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW, or what `open` says */
+SPR_API int spr_forecaster_create(spr_context *ctx, const struct spr_forecaster_ops *ops,
+                                  const struct spr_forecaster_opts *opts, spr_forecaster **out);
+/** Close and forget it. NULL is fine. */
+SPR_API void spr_forecaster_destroy(spr_forecaster *f);
+/**
+ * Learn from a panel; whatever was learnt before is replaced.
+ * @param budget most evaluations of the loss before it returns SPR_AGAIN; 0 = no limit
+ * @return 0, SPR_AGAIN (call again with the same panel), SPR_E_HISTORY, SPR_E_NOMEM, SPR_E_ARG
+ */
+SPR_API int spr_forecaster_fit(spr_forecaster *f, const struct spr_panel *history, int64_t first_step, int64_t budget);
+/** Take new steps of all series of the fitted panel, oldest first. O(1) a series and step. */
+SPR_API int spr_forecaster_update(spr_forecaster *f, const struct spr_panel *steps);
+/**
+ * Quantiles of the next `horizon` steps.
+ * @param now what each series shows at this moment inside the running step (NaN = unknown), or NULL: the
+ *            level is shifted to it; `now` is [series] in the unit of the panel
+ */
+SPR_API int spr_forecaster_predict(spr_forecaster *f, const double *now, spr_forecast **out);
+
+/** One more reference. */
+SPR_API spr_forecast *spr_forecast_ref(spr_forecast *f);
+/** One reference less. NULL is fine. */
+SPR_API void spr_forecast_unref(spr_forecast *f);
+/** Number of series. */
+SPR_API int64_t spr_forecast_count(const spr_forecast *f);
+/** Steps ahead. */
+SPR_API int32_t spr_forecast_horizon(const spr_forecast *f);
+/** Number of quantile levels. */
+SPR_API int32_t spr_forecast_level_count(const spr_forecast *f);
+/** The levels, rising; lives as long as the product. */
+SPR_API const double *spr_forecast_levels(const spr_forecast *f);
+/** Index of the first forecast step on the panel's grid. */
+SPR_API int64_t spr_forecast_first_step(const spr_forecast *f);
+/** Points [series][horizon], contiguous; meant to have the least absolute error. */
+SPR_API const double *spr_forecast_points(const spr_forecast *f);
+/** Quantiles [series][horizon][level], contiguous. */
+SPR_API const double *spr_forecast_quantiles(const spr_forecast *f);
+/**
+ * Chance that series passes `threshold` in step h (from 0): linear between the levels, with tails that fall
+ * by the slope of the outermost pair. NaN for a bad index.
+ */
+SPR_API double spr_forecast_exceeds(const spr_forecast *f, int64_t series, int32_t h, double threshold);
+
+/** A window in which demand is expected above a threshold. */
+struct spr_exceedance {
+    int64_t series;        /**< row */
+    int32_t onset;         /**< first step of it, from 0 */
+    int32_t end;           /**< first step after it */
+    double probability;    /**< largest chance of a step of it */
+    double peak;           /**< largest 0.9 quantile (nearest level) in it, in the panel's unit */
+};
+/**
+ * "When": runs of steps whose chance to pass `threshold` is at least `probability`.
+ * @param stride bytes from one element of `out` to the next
+ * @param count  in: room in out, out: number found (may be larger than the room: the rest is left out)
+ */
+SPR_API int spr_forecast_windows(const spr_forecast *f, int64_t series, double threshold, double probability,
+                                 struct spr_exceedance *out, size_t stride, size_t *count);
+
+/** Make a forecast product from numbers somebody else computed (ops tables, bindings). Arrays are copied and checked. */
+SPR_API int spr_forecast_create(spr_context *ctx, int64_t series, int32_t horizon, int32_t level_count,
+                                const double *levels, int64_t first_step, const double *points,
+                                const double *quantiles, spr_forecast **out);
+
+#ifdef __cplusplus
+}
+#endif
+/** @} */
+#endif

@@ -99,10 +99,13 @@ uint64_t spr_context_seed(const spr_context *ctx) { return ctx ? ctx->seed : 0; 
 
 /* ---- memory ---- */
 
+/* A block of nothing is a block of one byte, so that NULL always means "out of memory". */
+static size_t block_bytes(size_t n, size_t each) { return n && each ? n * each : 1; }
+
 void *spr__alloc(const spr_context *ctx, size_t n, size_t each) {
     if (each && n > SIZE_MAX / 2 / each)
         return NULL;
-    size_t bytes = n * each ? n * each : 1;
+    size_t bytes = block_bytes(n, each);
     void *p = ctx->allocator.alloc(ctx->allocator.user, bytes);
     return p ? memset(p, 0, bytes) : NULL;
 }
@@ -112,7 +115,7 @@ void *spr__grow(const spr_context *ctx, void *block, size_t old_n, size_t n, siz
         return NULL;
     if (!block)
         return spr__alloc(ctx, n, each);
-    size_t old_bytes = old_n * each ? old_n * each : 1, bytes = n * each ? n * each : 1;
+    size_t old_bytes = block_bytes(old_n, each), bytes = block_bytes(n, each);
     char *p = ctx->allocator.realloc(ctx->allocator.user, block, old_bytes, bytes);
     if (p && bytes > old_bytes)
         memset(p + old_bytes, 0, bytes - old_bytes);
@@ -121,7 +124,7 @@ void *spr__grow(const spr_context *ctx, void *block, size_t old_n, size_t n, siz
 
 void spr__free(const spr_context *ctx, void *block, size_t n, size_t each) {
     if (block)
-        ctx->allocator.free(ctx->allocator.user, block, n * each ? n * each : 1);
+        ctx->allocator.free(ctx->allocator.user, block, block_bytes(n, each));
 }
 
 char *spr__strdup(const spr_context *ctx, const char *text) {

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Small helpers about spread: at which horizons it is measured, and the normal distribution for where data is too thin.
+ */
+#include "forecast/forecast.h"
+
+int32_t spr__rungs(int32_t last, int32_t *rungs) {
+    int32_t n = 0;
+    for (int32_t r = 1; r < last && n < SPR__RUNGS_MAX - 1;) {
+        rungs[n++] = r;
+        /* 1 2 3 4 6 8 12 16 24 ...: doubling with one stop between. */
+        if (r < 4)
+            r++;
+        else
+            r = (r & (r - 1)) ? r / 3 * 4 : r / 2 * 3;
+    }
+    rungs[n++] = last;
+    return n;
+}
+
+/* P. J. Acklam, "An algorithm for computing the inverse normal cumulative distribution function", 2003. */
+double spr__normal_quantile(double p) {
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,
+                               1.383577518672690e+02,  -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
+                               6.680131188771972e+01, -1.328068155288572e+01};
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                               -2.549732539343734e+00, 4.374664141464968e+00,  2.938163982698783e+00};
+    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01, 2.445134137142996e+00,
+                               3.754408661907416e+00};
+    if (p > 0.97575)
+        return -spr__normal_quantile(1.0 - p);
+    if (p < 0.02425) {
+        double q = sqrt(-2.0 * log(p));
+        return (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q + c[5]) /
+               ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1.0);
+    }
+    double q = p - 0.5, r = q * q;
+    return (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r + a[5]) * q /
+           (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1.0);
+}

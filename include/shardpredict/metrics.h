@@ -74,7 +74,10 @@ SPR_API int spr_metrics_add(spr_metrics *m, const char *id, const char *metric, 
 /** Row of a series, or SPR_E_NOT_FOUND. */
 SPR_API int spr_metrics_find(const spr_metrics *m, const char *id, const char *metric, int64_t *row);
 /**
- * Push one sample. NaN is a missing value.
+ * Push one sample. NaN is a missing value: it lengthens the grid and never erases what was measured.
+ * The same time again replaces the newest sample of its step (of a step with several samples, an older one of
+ * them that comes a second time counts as one more). A counter's rate belongs to the middle of the time
+ * between its two readings; a reading older than the newest is counted as out of order and not used.
  * @return 0, SPR_E_ARG (row), SPR_E_FORMAT (infinite value, time before the origin or past max_steps)
  */
 SPR_API int spr_metrics_push(spr_metrics *m, int64_t row, int64_t wall_ns, double value, int flags);
@@ -118,7 +121,10 @@ SPR_API int64_t spr_series_step_ns(const spr_series *s);
 SPR_API int spr_series_info(const spr_series *s, int64_t row, struct spr_series_info *out);
 /** Row of an id and resource (or metric name, when not NULL). @return 0 or SPR_E_NOT_FOUND */
 SPR_API int spr_series_find(const spr_series *s, const char *id, int resource, const char *metric, int64_t *row);
-/** A view of one field of all rows; lives as long as the product. dtype is SPR_F64, missing is NaN (count: 0). */
+/**
+ * A view of one field of all rows; lives as long as the product. Mean and maximum are SPR_F64 and NaN where
+ * missing; the count is SPR_F32 and 0 where missing.
+ */
 SPR_API int spr_series_view(const spr_series *s, int field, struct spr_panel *out);
 
 #ifdef __cplusplus

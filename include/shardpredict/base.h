@@ -86,6 +86,7 @@ SPR_API const char *spr_error_text(int code);
 /** Name of a result code ("SPR_E_NOMEM"). Static text. */
 SPR_API const char *spr_error_name(int code);
 
+/** Everything the library would otherwise keep in globals: hooks, seed, the last error. Opaque, reference counted. */
 typedef struct spr_context spr_context;
 
 /** A point in time as the host program sees it. Calendars use wall time, deadlines and leases monotonic time. */

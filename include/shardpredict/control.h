@@ -23,6 +23,7 @@
 extern "C" {
 #endif
 
+/** The loop and everything it opened. Opaque; belongs to its creator. */
 typedef struct spr_controller spr_controller;
 struct spr_source_ops;
 

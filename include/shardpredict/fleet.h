@@ -20,7 +20,9 @@
 extern "C" {
 #endif
 
+/** One snapshot. Opaque, immutable, reference counted. */
 typedef struct spr_fleet spr_fleet;
+/** A snapshot under construction. Opaque; belongs to its creator. */
 typedef struct spr_fleet_builder spr_fleet_builder;
 
 /** What the source says of a host. */

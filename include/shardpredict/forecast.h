@@ -21,7 +21,9 @@
 extern "C" {
 #endif
 
+/** A forecasting method and its state. Opaque; belongs to its creator. */
 typedef struct spr_forecaster spr_forecaster;
+/** Quantiles per series and step ahead. Opaque, immutable, reference counted. */
 typedef struct spr_forecast spr_forecast;
 struct spr_forecaster_ops;
 

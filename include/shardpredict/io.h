@@ -22,6 +22,7 @@ extern "C" {
 
 /** @name Output */
 /**@{*/
+/** A document under way: in memory until it is committed. Opaque; belongs to its creator. */
 typedef struct spr_output spr_output;
 /** Begin a document for a path ("-" = standard output: buffered until it is committed). @return 0, SPR_E_IO, SPR_E_NOMEM */
 SPR_API int spr_output_create(spr_context *ctx, const char *path, spr_output **out);
@@ -39,6 +40,7 @@ SPR_API void spr_output_discard(spr_output *o);
 
 /** @name Traces */
 /**@{*/
+/** What was read from trace files. Opaque; belongs to its reader. */
 typedef struct spr_trace spr_trace;
 /** Options of spr_trace_read. */
 struct spr_trace_opts {
@@ -78,6 +80,7 @@ SPR_API int64_t spr_trace_end(const spr_trace *t);
 
 /** @name Scenarios */
 /**@{*/
+/** A scenario with its trace and fleet. Opaque; belongs to its reader. */
 typedef struct spr_scenario_file spr_scenario_file;
 /** Where a scenario finds things. */
 struct spr_scenario_opts {
@@ -148,6 +151,7 @@ struct spr_result_extra {
 /** A verdict as JSON (doc/schema/result.json). */
 SPR_API int spr_result_write(spr_context *ctx, const spr_scenario_file *scenario, const spr_verdict *verdict,
                              const struct spr_result_extra *extra, spr_output *out);
+/** Collects a replay for the HTML page. Opaque; belongs to its creator. */
 typedef struct spr_report spr_report;
 /** Collects what a report shows while a replay runs: give its functions the run's events and steps. */
 SPR_API int spr_report_create(spr_context *ctx, const spr_scenario_file *scenario, spr_report **out);

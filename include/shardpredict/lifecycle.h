@@ -21,6 +21,7 @@
 extern "C" {
 #endif
 
+/** The state machines of all shards and their journal. Opaque; belongs to its creator. */
 typedef struct spr_lifecycle spr_lifecycle;
 struct spr_driver_ops;
 struct spr_store_ops;

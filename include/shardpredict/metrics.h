@@ -21,7 +21,9 @@
 extern "C" {
 #endif
 
+/** A collector of samples. Opaque; belongs to its creator. */
 typedef struct spr_metrics spr_metrics;
+/** Series on one regular grid. Opaque, immutable, reference counted. */
 typedef struct spr_series spr_series;
 
 /** How a sample becomes a value. */

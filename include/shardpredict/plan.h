@@ -17,7 +17,9 @@
 extern "C" {
 #endif
 
+/** A planning method and its state. Opaque; belongs to its creator. */
 typedef struct spr_planner spr_planner;
+/** Actions and unmet wishes of one fleet. Opaque, immutable, reference counted. */
 typedef struct spr_plan spr_plan;
 struct spr_planner_ops;
 

@@ -18,7 +18,9 @@
 extern "C" {
 #endif
 
+/** Remembers the last class of every series. Opaque; belongs to its creator. */
 typedef struct spr_profiler spr_profiler;
+/** The behaviour of every row of a series. Opaque, immutable, reference counted. */
 typedef struct spr_profile spr_profile;
 
 /** The four behaviour classes. */

@@ -20,6 +20,7 @@
 extern "C" {
 #endif
 
+/** Scores of the policies of one replay. Opaque, immutable, reference counted. */
 typedef struct spr_verdict spr_verdict;
 struct spr_world_ops;
 

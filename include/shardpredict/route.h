@@ -20,6 +20,7 @@
 extern "C" {
 #endif
 
+/** Pick tables of all services. Opaque, immutable, reference counted. */
 typedef struct spr_routes spr_routes;
 struct spr_router_ops;
 

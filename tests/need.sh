@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Sourced by scripts. need PACKAGE...: installs the Debian packages that are missing, as root or through sudo.
+# Does nothing, and needs no rights, when all are there.
+
+# What the libraries and the tool need (CONTRIBUTING.md says why), and what the tests need on top.
+build_packages="gcc libc6-dev binutils meson ninja-build pkg-config python3 libjansson-dev zlib1g-dev libfyaml-dev libpopt-dev"
+test_packages="libcmocka-dev g++ clang llvm valgrind doxygen reuse abigail-tools python3-cffi python3-dev python3-setuptools
+  locales chromium git"
+
+need() {
+    local missing=() p
+    if ! command -v dpkg-query >/dev/null; then
+        echo "not a Debian system: make sure that it has what Debian calls: $*" >&2
+        return 0
+    fi
+    for p in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing+=("$p")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    local root=()
+    if [ "$(id -u)" != 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            echo "please install first: apt-get install ${missing[*]}" >&2
+            return 1
+        fi
+        root=(sudo -n)
+    fi
+    echo "installing ${missing[*]}" >&2
+    local log
+    log=$(mktemp)
+    if ! { "${root[@]}" apt-get -q update && "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qy \
+        -o Dpkg::Use-Pty=0 install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+        tail -20 "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    rm -f "$log"
+}

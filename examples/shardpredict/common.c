@@ -173,10 +173,11 @@ int tool_options(const char *verb, const char *about, const char *epilogue, stru
         {"help", 'h', POPT_ARG_NONE, &want_help, 0, "this text", NULL},
         POPT_TABLEEND,
     };
+    static char name[64]; /* what the usage line begins with */
+    snprintf(name, sizeof name, "shardpredict %s", verb);
+    argv[0] = name;
     parser = poptGetContext("shardpredict", argc, argv, all, 0);
-    char usage[160];
-    snprintf(usage, sizeof usage, "%s [OPTION...]", verb);
-    poptSetOtherOptionHelp(parser, usage);
+    poptSetOtherOptionHelp(parser, "[OPTION...]");
     int rc;
     while ((rc = poptGetNextOpt(parser)) > 0)
         ;

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Counts the tests of meson's JUnit file, subtests one by one. usage: count.py BUILD -> "passed failed skipped"."""
+import glob
 import sys
 import xml.etree.ElementTree as xml
 
 passed = failed = skipped = 0
-for suite in xml.parse(sys.argv[1] + "/meson-logs/testlog.junit.xml").getroot():
+# A wrapped run has its own name: testlog-valgrind.junit.xml. Old files are removed before a run.
+for suite in (s for f in glob.glob(sys.argv[1] + "/meson-logs/testlog*.junit.xml") for s in xml.parse(f).getroot()):
     cases = suite.findall("testcase")
     bad = 0
     for case in cases:

@@ -21,7 +21,7 @@ build_in() { ninja --quiet -j "$jobs" -C "$1"; }
 tests_in() {
     local dir=$1 code=0
     shift
-    rm -f "$dir/meson-logs/testlog.junit.xml"
+    rm -f "$dir"/meson-logs/testlog*.junit.xml
     meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$jobs" "$@" || code=$?
     python3 tests/count.py "$dir" >>"$counts" || return 1
     return $code

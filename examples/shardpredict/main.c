@@ -6,6 +6,7 @@
 #include "tool.h"
 
 const struct verb verbs[] = {
+    {"doctor", "what this machine and this build can do", verb_doctor},
     {NULL, NULL, NULL},
 };
 

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* doctor: what this machine and this build can do. */
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+#define STR_(x) #x
+#define STR(x)  STR_(x)
+#define SO      ".so." STR(SPR_ABI_VERSION)
+
+/* Libraries we run on. `version` is a function that says what is really loaded. */
+static const struct library {
+    const char *name, *soname, *version, *license, *used_by;
+} libraries[] = {
+    {"jansson", "libjansson.so.4", "jansson_version_str", "MIT", "shardpredict-io"},
+    {"zlib", "libz.so.1", "zlibVersion", "Zlib", "shardpredict-io"},
+    {"libfyaml", "libfyaml.so.0", "fy_library_version", "MIT", "shardpredict-io"},
+    {"popt", "libpopt.so.0", NULL, "MIT", "shardpredict"},
+};
+
+/* Backends, each a small library of its own; `table` is the accessor of its first ops table. */
+static const struct backend {
+    const char *name, *soname, *table, *package, *does;
+} backends[] = {
+    {"sim", "libshardpredict-sim" SO, "spr_sim_driver", NULL, "hosts, VMs, shards and routes in memory"},
+    {"sqlite", "libshardpredict-sqlite" SO, "spr_sqlite_store", "libsqlite3-dev", "store of samples and journal"},
+    {"prometheus", "libshardpredict-prometheus" SO, "spr_prometheus_source", "libcurl4-openssl-dev",
+     "samples over HTTP"},
+    {"libvirt", "libshardpredict-libvirt" SO, "spr_libvirt_driver", "libvirt-dev", "hosts and VMs under libvirt"},
+    {"dpdk", "libshardpredict-dpdk" SO, "spr_dpdk_router", "libdpdk-dev", "routes in a DPDK data plane"},
+    {"sriov", "libshardpredict-sriov" SO, "spr_sriov_driver", "libnl-route-3-dev",
+     "virtual functions of network cards"},
+    {"etcd", "libshardpredict-etcd" SO, "spr_etcd_coordinator", "libcurl4-openssl-dev",
+     "leases for several controllers"},
+    {"gsl", "libshardpredict-gsl" SO, "spr_gsl_forecaster", "libgsl-dev", "wavelet forecaster (GPL-3.0-or-later)"},
+};
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* What every ops table begins with. */
+struct table_head {
+    size_t size;
+    const char *name, *license;
+};
+
+/* A function of a library whose type the caller knows; dlsym gives a data pointer, hence the copy. */
+static void look_up(void *library, const char *symbol, void (**out)(void)) {
+    void *found = symbol ? dlsym(library, symbol) : NULL;
+    memcpy(out, &found, sizeof found);
+}
+
+static bool library_version(const struct library *l, char *out, size_t room) {
+    void *handle = dlopen(l->soname, RTLD_LAZY | RTLD_NOLOAD);
+    void (*fn)(void) = NULL;
+    snprintf(out, room, "%s", "unknown");
+    if (!handle)
+        return false;
+    look_up(handle, l->version, &fn);
+    if (fn)
+        snprintf(out, room, "%s", ((const char *(*)(void))fn)());
+    dlclose(handle);
+    return true;
+}
+
+/* The licence that the backend's own table states, NULL when it is not built. The library stays loaded: its text is
+ * shown. */
+static const char *backend_license(const struct backend *b) {
+    void *handle = dlopen(b->soname, RTLD_LAZY);
+    void (*fn)(void) = NULL;
+    if (!handle)
+        return NULL;
+    look_up(handle, b->table, &fn);
+    if (!fn)
+        return "not stated";
+    return ((const struct table_head *(*)(void))fn)()->license;
+}
+
+static const char *simd_name(int level) {
+    static const char *const names[] = {"auto", "plain", "avx2", "avx512"};
+    return level >= 0 && level <= SPR_SIMD_AVX512 ? names[level] : "unknown";
+}
+
+static int best_simd(void) {
+    spr_context *ctx = NULL;
+    if (spr_context_create(NULL, &ctx) < 0)
+        return SPR_SIMD_PLAIN;
+    int level = spr_context_simd(ctx);
+    spr_context_unref(ctx);
+    return level;
+}
+
+static const char *folder_state(const char *path) {
+    struct stat st;
+    if (!path || !*path)
+        return "not set";
+    return !stat(path, &st) && S_ISDIR(st.st_mode) && !access(path, R_OK | X_OK) ? "readable" : "missing";
+}
+
+static void json_text(const char *key, const char *text) {
+    printf("\"%s\": ", key);
+    if (!text) {
+        printf("null");
+        return;
+    }
+    putchar('"');
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p == '"' || *p == '\\')
+            printf("\\%c", *p);
+        else if (*p < 0x20)
+            printf("\\u%04x", *p);
+        else
+            putchar(*p);
+    putchar('"');
+}
+
+static void say_json(long threads) {
+    char version[64];
+    printf("{\"schema\": 1, ");
+    json_text("version", spr_version_string());
+    printf(", \"abi\": %d, ", SPR_ABI_VERSION);
+    json_text("license", spr_build_license());
+    printf(", \"threads\": %ld, ", threads);
+    json_text("simd", simd_name(best_simd()));
+    printf(", \"libraries\": [");
+    for (size_t i = 0; i < COUNT(libraries); i++) {
+        bool loaded = library_version(&libraries[i], version, sizeof version);
+        printf("%s{", i ? ", " : "");
+        json_text("name", libraries[i].name);
+        printf(", ");
+        json_text("version", loaded ? version : NULL);
+        printf(", ");
+        json_text("license", libraries[i].license);
+        printf(", ");
+        json_text("used_by", libraries[i].used_by);
+        printf("}");
+    }
+    printf("], \"backends\": [");
+    for (size_t i = 0; i < COUNT(backends); i++) {
+        const char *license = backend_license(&backends[i]);
+        printf("%s{", i ? ", " : "");
+        json_text("name", backends[i].name);
+        printf(", \"built\": %s, ", license ? "true" : "false");
+        json_text("license", license);
+        printf(", ");
+        json_text("package", backends[i].package);
+        printf("}");
+    }
+    printf("], \"folders\": [");
+    static const char *const names[] = {"SPR_DATA", "SPR_MAPS"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        printf("%s{", i ? ", " : "");
+        json_text("name", names[i]);
+        printf(", ");
+        json_text("path", getenv(names[i]));
+        printf(", ");
+        json_text("state", folder_state(getenv(names[i])));
+        printf("}");
+    }
+    printf("]}\n");
+}
+
+static void say_folder(const char *name) {
+    const char *path = getenv(name);
+    printf("%-11s %s%s%s\n", name, path && *path ? path : "", path && *path ? ", " : "", folder_state(path));
+}
+
+static void say_text(long threads) {
+    printf("version     %s (ABI %d), %s\n", spr_version_string(), SPR_ABI_VERSION, spr_build_license());
+    printf("machine     %ld threads, SIMD %s\n", threads, simd_name(best_simd()));
+    say_folder("SPR_DATA");
+    say_folder("SPR_MAPS");
+    printf("\nbackends\n");
+    for (size_t i = 0; i < COUNT(backends); i++) {
+        const struct backend *b = &backends[i];
+        if (backend_license(b))
+            printf("  %-11s ready      %s\n", b->name, b->does);
+        else
+            printf("  %-11s not built  %s; needs package %s\n", b->name, b->does, b->package ? b->package : "none");
+    }
+}
+
+static void say_licenses(void) {
+    char version[64];
+    printf("%-26s %-12s %s\n", "what is loaded", "version", "licence (SPDX)");
+    printf("%-26s %-12s %s\n", "shardpredict", spr_version_string(), spr_build_license());
+    for (size_t i = 0; i < COUNT(libraries); i++)
+        if (library_version(&libraries[i], version, sizeof version))
+            printf("%-26s %-12s %s\n", libraries[i].name, version, libraries[i].license);
+    for (size_t i = 0; i < COUNT(backends); i++) {
+        const char *license = backend_license(&backends[i]);
+        if (license)
+            printf("shardpredict-%-13s %-12s %s\n", backends[i].name, spr_version_string(), license);
+    }
+}
+
+int verb_doctor(int argc, const char **argv) {
+    static int json, licenses;
+    struct poptOption table[] = {
+        {"json", 'j', POPT_ARG_NONE, &json, 0, "answer in JSON", NULL},
+        {"licenses", 'l', POPT_ARG_NONE, &licenses, 0, "list the licences of everything that is loaded", NULL},
+        POPT_TABLEEND,
+    };
+    int rc = tool_options(
+        "doctor",
+        "Says what this machine and this build can do: version, SIMD level, threads, the libraries it runs on with\n"
+        "their licences, the backends that are built and the package that each missing one needs, and the folders\n"
+        "that scenarios and maps are looked for in. Reads only; changes nothing.",
+        "Example: shardpredict doctor --json", table, argc, argv, NULL);
+    if (rc >= 0)
+        return rc;
+    long threads = sysconf(_SC_NPROCESSORS_ONLN);
+    if (json)
+        say_json(threads);
+    else if (licenses)
+        say_licenses();
+    else
+        say_text(threads);
+    return EXIT_DONE;
+}

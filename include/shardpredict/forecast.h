@@ -27,9 +27,15 @@ typedef struct spr_forecaster spr_forecaster;
 typedef struct spr_forecast spr_forecast;
 struct spr_forecaster_ops;
 
-/** Last season repeated; quantiles of its own seasonal differences. Config: struct spr_seasonal_naive_opts. */
+/**
+ * Last season repeated; quantiles of its own seasonal differences. Config: struct spr_seasonal_naive_opts.
+ * A series younger than a season repeats its last value.
+ */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_seasonal_naive(void);
-/** Holt-Winters, additive, damped, one or two seasons. Config: struct spr_holt_winters_opts. */
+/**
+ * Holt-Winters, additive, damped, one or two seasons. Config: struct spr_holt_winters_opts.
+ * A season whose two first periods are not in the history is left out of a series; gaps carry the state.
+ */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_holt_winters(void);
 /**
  * A mix of cheap experts weighed by their recent pinball loss, made for totals of hosts that are updated at
@@ -88,7 +94,9 @@ SPR_API void spr_forecaster_destroy(spr_forecaster *f);
 /**
  * Learn from a panel; whatever was learnt before is replaced.
  * @param budget most evaluations of the loss before it returns SPR_AGAIN; 0 = no limit
- * @return 0, SPR_AGAIN (call again with the same panel), SPR_E_HISTORY, SPR_E_NOMEM, SPR_E_ARG
+ * @return 0, SPR_AGAIN (call again with the same panel; the slices add up to the fit without a budget), SPR_E_HISTORY
+ *         (a series without any value; shorter ones than a method would like are answered as well as they allow),
+ *         SPR_E_NOMEM, SPR_E_ARG (infinite or beyond 1e150)
  */
 SPR_API int spr_forecaster_fit(spr_forecaster *f, const struct spr_panel *history, int64_t first_step, int64_t budget);
 /** Take new steps of all series of the fitted panel, oldest first. O(1) a series and step. */

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Holt-Winters recursion in plain C: the reference of the vector builds, and what other processors run. */
+#include "forecast/hw.h"
+
+#define HW_NAME spr__hw_plain
+#define HW_W    1
+typedef double V;
+typedef bool MASK;
+#define LOAD(p)       (*(p))
+#define STORE(p, v)   (*(p) = (v))
+#define ALL(x)        (x)
+#define ADD(a, b)     ((a) + (b))
+#define SUB(a, b)     ((a) - (b))
+#define MUL(a, b)     ((a) * (b))
+#define VALID(x)      ((x) == (x))
+#define PICK(m, a, b) ((m) ? (a) : (b))
+#include "forecast/hw_kernel.h"

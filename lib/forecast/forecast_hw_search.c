@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Bounded search for all lanes of a block at once: a coarse grid, then from its best point Nelder-Mead inside the box,
+ * started anew once around what it found (a simplex that was pressed flat against a wall gets its volume back). Every
+ * lane is at its own place in its own search; what they share is the run over the data that answers them all.
+ */
+#include "forecast/hw.h"
+
+enum { ASK_VERTEX, ASK_REFLECTED, ASK_EXPANDED, ASK_OUTSIDE, ASK_INSIDE, ASK_SHRUNK, DONE };
+
+static double clamp(double v, const struct hw_dim *d) { return v < d->low ? d->low : v > d->high ? d->high : v; }
+
+bool spr__hw_simplex_done(const struct hw_simplex *s) { return s->stage == DONE; }
+
+static void spread_out(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from, double size) {
+    for (int32_t v = 0; v <= n; v++)
+        for (int32_t d = 0; d < n; d++) {
+            double width = (dims[d].high - dims[d].low) * size;
+            s->at[v][d] = from[d];
+            if (v == d + 1)
+                s->at[v][d] = from[d] + width > dims[d].high ? from[d] - width : from[d] + width;
+        }
+    s->stage = ASK_VERTEX, s->vertex = 0;
+    memcpy(s->asked, s->at[0], sizeof s->asked);
+}
+
+void spr__hw_simplex_begin(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from) {
+    memset(s, 0, sizeof *s);
+    spread_out(s, dims, n, from, 0.2);
+}
+
+static void order(struct hw_simplex *s, int32_t n) {
+    for (int32_t i = 1; i <= n; i++)
+        for (int32_t k = i; k > 0 && s->f[k] < s->f[k - 1]; k--) {
+            double f = s->f[k], at[HW_DIMS];
+            memcpy(at, s->at[k], sizeof at);
+            s->f[k] = s->f[k - 1], s->f[k - 1] = f;
+            memcpy(s->at[k], s->at[k - 1], sizeof at);
+            memcpy(s->at[k - 1], at, sizeof at);
+        }
+}
+
+/* centre + by * (centre - worst) */
+static void ask_along(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, double by, int32_t stage) {
+    for (int32_t d = 0; d < n; d++)
+        s->asked[d] = clamp(s->centre[d] + by * (s->centre[d] - s->at[n][d]), &dims[d]);
+    s->stage = stage;
+}
+
+static bool converged(const struct hw_simplex *s, const struct hw_dim *dims, int32_t n) {
+    double widest = 0;
+    for (int32_t v = 1; v <= n; v++)
+        for (int32_t d = 0; d < n; d++)
+            widest = SPR_MAX(widest, fabs(s->at[v][d] - s->at[0][d]) / (dims[d].high - dims[d].low));
+    return s->f[n] - s->f[0] <= 1e-6 * fabs(s->f[0]) && widest < 0.05 ? true : widest < 1e-5;
+}
+
+static void next_round(struct hw_simplex *s, const struct hw_dim *dims, int32_t n) {
+    order(s, n);
+    if (s->evaluations >= 50 + 40 * n || converged(s, dims, n)) {
+        if (s->restarts++ || s->evaluations >= 50 + 40 * n) {
+            s->stage = DONE;
+            return;
+        }
+        double best[HW_DIMS];
+        memcpy(best, s->at[0], sizeof best);
+        spread_out(s, dims, n, best, 0.1);
+        return;
+    }
+    for (int32_t d = 0; d < n; d++) {
+        s->centre[d] = 0;
+        for (int32_t v = 0; v < n; v++)
+            s->centre[d] += s->at[v][d] / (double)n;
+    }
+    ask_along(s, dims, n, 1.0, ASK_REFLECTED);
+}
+
+static void replace_worst(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *at, double f) {
+    memcpy(s->at[n], at, sizeof s->at[n]);
+    s->f[n] = f;
+    next_round(s, dims, n);
+}
+
+static void shrink(struct hw_simplex *s, int32_t n) {
+    for (int32_t v = 1; v <= n; v++)
+        for (int32_t d = 0; d < n; d++)
+            s->at[v][d] = s->at[0][d] + 0.5 * (s->at[v][d] - s->at[0][d]);
+    s->stage = ASK_SHRUNK, s->vertex = 1;
+    memcpy(s->asked, s->at[1], sizeof s->asked);
+}
+
+void spr__hw_simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, double f) {
+    s->evaluations++;
+    switch (s->stage) {
+    case ASK_VERTEX:
+    case ASK_SHRUNK:
+        s->f[s->vertex] = f;
+        if (s->vertex++ < n)
+            memcpy(s->asked, s->at[s->vertex], sizeof s->asked);
+        else
+            next_round(s, dims, n);
+        return;
+    case ASK_REFLECTED:
+        memcpy(s->reflected, s->asked, sizeof s->reflected);
+        s->f_reflected = f;
+        if (f < s->f[0])
+            ask_along(s, dims, n, 2.0, ASK_EXPANDED);
+        else if (f < s->f[n - 1])
+            replace_worst(s, dims, n, s->asked, f);
+        else
+            ask_along(s, dims, n, f < s->f[n] ? 0.5 : -0.5, f < s->f[n] ? ASK_OUTSIDE : ASK_INSIDE);
+        return;
+    case ASK_EXPANDED:
+        if (f < s->f_reflected)
+            replace_worst(s, dims, n, s->asked, f);
+        else
+            replace_worst(s, dims, n, s->reflected, s->f_reflected);
+        return;
+    case ASK_OUTSIDE:
+    case ASK_INSIDE:
+        if (f < SPR_MIN(s->f[n], s->stage == ASK_OUTSIDE ? s->f_reflected : s->f[n]))
+            replace_worst(s, dims, n, s->asked, f);
+        else
+            shrink(s, n);
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- all lanes ---- */
+
+void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count) {
+    memset(s, 0, sizeof *s);
+    memcpy(s->dims, dims, (size_t)count * sizeof *dims);
+    s->dim_count = count;
+    s->grid_count = 1;
+    for (int32_t d = 0; d < count; d++)
+        s->grid_count *= dims[d].grid_count;
+    for (int lane = 0; lane < HW_LANES; lane++)
+        s->best_f[lane] = INFINITY;
+}
+
+static void grid_point(const struct hw_search *s, double *point) {
+    for (int32_t d = 0, rest = s->grid_at; d < s->dim_count; d++) {
+        point[d] = s->dims[d].grid[rest % s->dims[d].grid_count];
+        rest /= s->dims[d].grid_count;
+    }
+}
+
+bool spr__hw_search_ask(const struct hw_search *s, double (*points)[HW_DIMS]) {
+    bool more = false;
+    for (int lane = 0; lane < HW_LANES; lane++) {
+        const struct hw_simplex *x = &s->simplex[lane];
+        if (s->grid_at < s->grid_count) {
+            grid_point(s, points[lane]);
+            more = true;
+        } else if (!s->dim_count || spr__hw_simplex_done(x)) {
+            memcpy(points[lane], s->best[lane], sizeof points[lane]);
+        } else {
+            memcpy(points[lane], x->asked, sizeof points[lane]);
+            more = true;
+        }
+    }
+    return more;
+}
+
+void spr__hw_search_tell(struct hw_search *s, double (*points)[HW_DIMS], const double *f) {
+    bool grid = s->grid_at < s->grid_count, last = s->grid_at + 1 == s->grid_count;
+    for (int lane = 0; lane < HW_LANES; lane++) {
+        double value = isfinite(f[lane]) ? f[lane] : INFINITY;
+        if (value < s->best_f[lane] || (grid && s->grid_at == 0)) {
+            s->best_f[lane] = value;
+            memcpy(s->best[lane], points[lane], sizeof points[lane]);
+        }
+        if (!grid && s->dim_count && !spr__hw_simplex_done(&s->simplex[lane]))
+            spr__hw_simplex_tell(&s->simplex[lane], s->dims, s->dim_count, value);
+        else if (grid && last && s->dim_count)
+            spr__hw_simplex_begin(&s->simplex[lane], s->dims, s->dim_count, s->best[lane]);
+    }
+    s->grid_at += grid;
+}

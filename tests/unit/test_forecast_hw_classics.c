@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Holt-Winters against stats::HoltWinters of R 4.2.2 on its classic series: the same squared errors and forecasts at
+ * R's parameters, and a search that finds nothing worse. Needs the data folder: SPR_DATA, or ../shared/data beside the
+ * tree.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "forecast/hw.h"
+
+static spr_context *ctx;
+static int make_context(void **state) {
+    (void)state;
+    return spr_context_create(NULL, &ctx);
+}
+static int drop_context(void **state) {
+    (void)state;
+    spr_context_unref(ctx);
+    return 0;
+}
+
+struct reference {
+    char series[32], method[32];
+    double alpha, beta, gamma, sse, forecast[24];
+    int horizon;
+};
+struct classic {
+    char name[32];
+    double period, y[800];
+    int n;
+};
+
+static FILE *open_data(const char *name) {
+    const char *data = getenv("SPR_DATA"), *root = getenv("SPR_SOURCE_ROOT");
+    char path[4096];
+    if (data)
+        snprintf(path, sizeof path, "%s/r_classics/%s", data, name);
+    else
+        snprintf(path, sizeof path, "%s/../shared/data/r_classics/%s", root ? root : ".", name);
+    return fopen(path, "r");
+}
+
+static int read_references(struct reference *refs, int room) {
+    char line[256], series[32], method[32], quantity[32];
+    int n = 0, index;
+    double value;
+    FILE *f = open_data("reference_fits.csv");
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%31[^,],%31[^,],%31[^,],%d,%lf", series, method, quantity, &index, &value) != 5)
+            continue;
+        if (!n || strcmp(refs[n - 1].series, series) || strcmp(refs[n - 1].method, method)) {
+            assert_true(n < room);
+            memset(&refs[n], 0, sizeof refs[n]);
+            strcpy(refs[n].series, series);
+            strcpy(refs[n++].method, method);
+        }
+        struct reference *r = &refs[n - 1];
+        double *to = !strcmp(quantity, "alpha")   ? &r->alpha
+                     : !strcmp(quantity, "beta")  ? &r->beta
+                     : !strcmp(quantity, "gamma") ? &r->gamma
+                     : !strcmp(quantity, "SSE")   ? &r->sse
+                                                  : NULL;
+        if (!strcmp(quantity, "forecast"))
+            to = &r->forecast[index - 1], r->horizon = index;
+        if (to)
+            *to = value;
+    }
+    fclose(f);
+    return n;
+}
+
+static int read_classics(struct classic *c, int room) {
+    char line[256], name[32];
+    int n = 0, t;
+    double period, value;
+    FILE *f = open_data("series.csv");
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f)) {
+        if (sscanf(line, "%31[^,],%lf,%d,%lf", name, &period, &t, &value) != 4 || !strcmp(name, "taylor"))
+            continue;
+        if (!n || strcmp(c[n - 1].name, name)) {
+            assert_true(n < room);
+            strcpy(c[n].name, name);
+            c[n].period = period, c[n++].n = 0;
+        }
+        assert_true(c[n - 1].n < (int)SPR_ARRAY_LEN(c->y));
+        c[n - 1].y[c[n - 1].n++] = value;
+    }
+    fclose(f);
+    return n;
+}
+
+static double zero_is_none(double v) { return v == 0 ? SPR_NONE : v; }
+
+/* Fit one series, at R's parameters or at the search's own; returns the squared errors and the forecast. */
+static double fitted(const struct classic *c, const struct reference *r, bool theirs, double *forecast) {
+    static const double levels[] = {0.5};
+    bool seasonal = !strcmp(r->method, "HoltWinters_additive"), ses = !strcmp(r->method, "SES");
+    struct spr_holt_winters_opts o = {.size = sizeof o,
+                                      .period = seasonal ? c->period : SPR_NONE,
+                                      .trend = ses ? SPR_HW_TREND_NONE : SPR_HW_TREND_ADDITIVE};
+    if (theirs)
+        o.alpha = zero_is_none(r->alpha), o.beta = zero_is_none(r->beta), o.gamma = zero_is_none(r->gamma);
+    struct spr_env base = {sizeof base, ctx, NULL, 0};
+    struct spr_forecaster_env env = {sizeof env, &base, 1, 24, 1, levels, &o};
+    struct spr_panel p = {.size = sizeof p, .data = c->y, .series = 1, .steps = c->n, .step_stride = sizeof(double)};
+    const struct spr_forecaster_ops *ops = spr_forecaster_holt_winters();
+    double quantiles[24];
+    struct spr_forecaster_output out = {sizeof out, 1, forecast, quantiles};
+    void *state = NULL;
+    assert_int_equal(ops->open(&env, &state), SPR_OK);
+    assert_int_equal(ops->fit(state, &p, 0, 0), SPR_OK);
+    assert_int_equal(ops->predict(state, NULL, &out), SPR_OK);
+    const struct hw_block *b = ((struct hw *)state)->blocks;
+    double sse = b->sse[0];
+    if (getenv("SPR_SHOW"))
+        printf("# %s %s: alpha %.6f beta %.6f gamma %.6f SSE %.10g (R: %.6f %.6f %.6f %.10g)\n", r->series, r->method,
+               b->params.of[HW_ALPHA][0], b->params.of[HW_BETA][0], b->params.of[HW_GAMMA][0], sse, r->alpha, r->beta,
+               r->gamma, r->sse);
+    ops->close(state);
+    return sse;
+}
+
+static void the_errors_and_forecasts_are_those_of_r_and_the_search_finds_nothing_worse(void **state) {
+    (void)state;
+    static struct reference refs[32];
+    static struct classic classics[16];
+    int references = read_references(refs, 32), series = read_classics(classics, 16), compared = 0;
+    if (!references || !series) {
+        print_message("the classic series of R are not here: set SPR_DATA\n");
+        skip();
+    }
+    for (int i = 0; i < references; i++)
+        for (int k = 0; k < series; k++) {
+            const struct reference *r = &refs[i];
+            double forecast[24];
+            if (strcmp(r->series, classics[k].name) || strstr(r->method, "multiplicative"))
+                continue;
+            double sse = fitted(&classics[k], r, true, forecast);
+            assert_true(fabs(sse / r->sse - 1) < 1e-6);
+            for (int h = 0; h < r->horizon; h++) /* R printed ten digits of parameters and forecasts */
+                assert_true(fabs(forecast[h] - r->forecast[h]) < 1e-6 * fabs(r->forecast[h]));
+            assert_true(fitted(&classics[k], r, false, forecast) <= r->sse * 1.001);
+            compared++;
+        }
+    assert_int_equal(compared, 14); /* 6 additive, 4 without season, 4 SES */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_errors_and_forecasts_are_those_of_r_and_the_search_finds_nothing_worse),
+    };
+    return cmocka_run_group_tests(tests, make_context, drop_context);
+}

@@ -145,6 +145,19 @@ abi_same() {
     fi
 }
 
+# The packages build from what git would commit, and hold everything that the tool needs to run.
+part_deb() {
+    local copy=$build/deb/source root=$build/deb/root package
+    rm -rf "$build/deb"
+    mkdir -p "$copy" "$root"
+    git -c safe.directory='*' ls-files -co --exclude-standard -z | tar -c --null -T - | tar -x -C "$copy" || return 1
+    (cd "$copy" && DEB_BUILD_OPTIONS="nocheck parallel=$jobs" dpkg-buildpackage -b -us -uc -d) || return 1
+    for package in "$build"/deb/*.deb; do
+        case $package in *dbgsym*) ;; *) dpkg-deb -x "$package" "$root" ;; esac
+    done
+    LD_LIBRARY_PATH=$(dirname "$(find "$root" -name 'libshardpredict.so.?')") "$root/usr/bin/shardpredict" doctor
+}
+
 part_python() {
     [ -d bindings/python ] || { echo "there is no bindings/python yet"; return 77; }
     plain || return 1

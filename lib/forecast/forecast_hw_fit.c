@@ -13,7 +13,8 @@ struct room {
     int32_t rows; /* lanes that hold a series */
     double *x, *work, *trace;
     double *start_season[HW_CYCLES], *season[HW_CYCLES];
-    double start_level[HW_LANES], start_trend[HW_LANES];
+    double start_level[HW_LANES], start_trend[HW_LANES], slope[HW_LANES];
+    bool started[HW_LANES];
     int64_t from[HW_LANES];
     int32_t seasons[HW_LANES];
     double level[HW_LANES], trend[HW_LANES], sse[HW_LANES];
@@ -51,17 +52,26 @@ static bool room_make(struct room *r, const struct hw *hw, const struct hw_tick 
     return ok;
 }
 
+/* The season's start does not depend on the kind of trend: it is worked out once. */
+static void start_lane(struct room *r, int32_t i, bool trend) {
+    double *seasons[HW_CYCLES] = {r->start_season[0] + i, r->start_season[1] + i};
+    if (!r->started[i] || !r->seasons[i]) {
+        struct hw_start s =
+            spr__hw_begin(&r->hw->shape, r->x + i, HW_LANES, r->steps, trend, r->ticks, seasons, r->work);
+        r->start_level[i] = s.level, r->slope[i] = s.trend;
+        r->from[i] = SPR_MIN(s.from, r->steps), r->seasons[i] = s.seasons;
+        r->started[i] = true;
+    }
+    r->start_trend[i] = trend ? r->slope[i] : 0;
+}
+
 /* Bring the block's rows into lanes and start every lane; steps before a lane's first smoothed one become NaN. */
 static void load(struct room *r, const struct spr_panel *p, int64_t block, int32_t kind) {
     for (int64_t t = 0; t < r->steps; t++)
         for (int32_t i = 0; i < HW_LANES; i++)
             r->x[t * HW_LANES + i] = i < r->rows ? spr__panel_value(p, block * HW_LANES + i, t) : NAN;
     for (int32_t i = 0; i < r->rows; i++) {
-        double *seasons[HW_CYCLES] = {r->start_season[0] + i, r->start_season[1] + i};
-        struct hw_start s = spr__hw_begin(&r->hw->shape, r->x + i, HW_LANES, r->steps, kind != SPR_HW_TREND_NONE,
-                                          r->ticks, seasons, r->work);
-        r->start_level[i] = s.level, r->start_trend[i] = s.trend;
-        r->from[i] = SPR_MIN(s.from, r->steps), r->seasons[i] = s.seasons;
+        start_lane(r, i, kind != SPR_HW_TREND_NONE);
         for (int64_t t = 0; t < r->from[i]; t++)
             r->x[t * HW_LANES + i] = NAN;
     }
@@ -155,25 +165,52 @@ static void take_lane(struct room *r, struct hw_block *b, const struct hw_params
             b->season[c][at] = r->season[c][at];
 }
 
+/* Run the best point of a kind with its trace; `e` of each lane then tells its errors. */
+static void retrace(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, int32_t k,
+                    struct hw_params *params, struct hw_errors *e) {
+    const struct hw *hw = r->hw;
+    struct hw_dim dims[HW_DIMS];
+    int32_t count = dims_of(hw, hw->kinds[k], dims);
+    load(r, p, block, hw->kinds[k]);
+    set_params(r, hw->kinds[k], dims, count, b->found[k], params);
+    run(r, params, true);
+    for (int32_t i = 0; i < r->rows; i++)
+        e[i] = (struct hw_errors){hw, r->x, r->trace, r->steps, r->trace_from, i, r->from[i], params->of[HW_PHI][i]};
+}
+
 /* Of the kinds the one whose forecasts at all horizons were least wrong; a richer one must be better by half a per
  * cent. */
-static void choose(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block) {
-    const struct hw *hw = r->hw;
+static void choose(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, int32_t *kind) {
     double best[HW_LANES];
-    for (int32_t k = 0; k < hw->kind_count; k++) {
-        struct hw_dim dims[HW_DIMS];
-        struct hw_params params;
-        load(r, p, block, hw->kinds[k]);
-        set_params(r, hw->kinds[k], dims, dims_of(hw, hw->kinds[k], dims), b->found[k], &params);
-        run(r, &params, true);
+    struct hw_params params;
+    struct hw_errors e[HW_LANES];
+    memset(kind, 0, HW_LANES * sizeof *kind);
+    for (int32_t k = 0; r->hw->kind_count > 1 && k < r->hw->kind_count; k++) {
+        retrace(r, b, p, block, k, &params, e);
         for (int32_t i = 0; i < r->rows; i++) {
-            struct hw_errors e = {hw, r->x, r->trace, r->steps, r->trace_from, i, r->from[i], params.of[HW_PHI][i]};
-            double mean = hw->kind_count > 1 ? spr__hw_errors_mean(&e, r->work) : 0;
-            if (k > 0 && !(mean < 0.995 * best[i]))
+            double mean = spr__hw_errors_mean(&e[i], r->work);
+            if (k == 0 || mean < 0.995 * best[i])
+                best[i] = mean, kind[i] = k;
+        }
+    }
+}
+
+static void keep(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, const int32_t *kind) {
+    const struct hw *hw = r->hw;
+    struct hw_params params;
+    struct hw_errors e[HW_LANES];
+    for (int32_t k = 0; k < hw->kind_count; k++) {
+        bool used = false;
+        for (int32_t i = 0; i < r->rows; i++)
+            used = used || kind[i] == k;
+        if (!used)
+            continue;
+        retrace(r, b, p, block, k, &params, e);
+        for (int32_t i = 0; i < r->rows; i++) {
+            if (kind[i] != k)
                 continue;
-            best[i] = mean;
             take_lane(r, b, &params, i);
-            spr__hw_errors_quantiles(&e, &params, r->sse[i], r->level[i], r->work,
+            spr__hw_errors_quantiles(&e[i], &params, r->sse[i], r->level[i], r->work,
                                      hw->offsets + (block * HW_LANES + i) * hw->rung_count * hw->level_count);
         }
     }
@@ -193,7 +230,9 @@ int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *hist
         rc = search(&r, b, hw->kinds[b->kind], runs, &used);
     }
     if (rc == SPR_OK) {
-        choose(&r, b, history, block);
+        int32_t kind[HW_LANES];
+        choose(&r, b, history, block, kind);
+        keep(&r, b, history, block, kind);
         b->fitted = true;
     }
     room_free(&r);

@@ -5,33 +5,32 @@
  */
 #include "forecast/hw.h"
 
-enum { ENOUGH = 8 };
+enum { ENOUGH = 8, COMPARED = 1024 }; /* least errors that make quantiles; origins that compare kinds of trend */
 
 static double traced(const struct hw_errors *e, int64_t t, int field) {
     return e->trace[((t - e->from) * 4 + field) * HW_LANES + e->lane];
 }
 
-/* The season that a forecast made at `origin` for step t used: its newest visit of that phase up to the origin. */
-static double season_then(const struct hw_errors *e, int32_t c, int64_t origin, int64_t t) {
+/* From step t back to the newest visit of its phase that a forecast made h steps earlier had seen. */
+static int64_t visit_back(const struct hw_errors *e, int32_t c, int32_t h) {
     if (!e->hw->shape.cycle[c].slots)
         return 0;
     double period = e->hw->shape.cycle[c].period;
-    int64_t back = (int64_t)rint(floor((double)(t - origin - 1) / period) * period);
-    return traced(e, SPR_MAX(t - back, origin + 1), 2 + c);
+    return SPR_MIN((int64_t)rint(floor((double)(h - 1) / period) * period), h - 1);
 }
 
-int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, double *out) {
+int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t every, double *out) {
     double damped = 0, power = e->phi;
-    int64_t n = 0;
+    int64_t n = 0, back1 = visit_back(e, 0, h), back2 = visit_back(e, 1, h);
     for (int32_t i = 0; i < h; i++, power *= e->phi)
         damped += power;
-    for (int64_t origin = SPR_MAX(e->first, e->from); origin + h < e->steps; origin++) {
+    for (int64_t origin = SPR_MAX(e->first, e->from); origin + h < e->steps; origin += every) {
         int64_t t = origin + h;
         double y = e->x[t * HW_LANES + e->lane];
         if (isnan(y))
             continue;
-        out[n++] = y - (traced(e, origin, 0) + damped * traced(e, origin, 1) + season_then(e, 0, origin, t) +
-                        season_then(e, 1, origin, t));
+        out[n++] = y - (traced(e, origin, 0) + damped * traced(e, origin, 1) + traced(e, t - back1, 2) +
+                        traced(e, t - back2, 3));
     }
     return n;
 }
@@ -39,8 +38,9 @@ int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, double *out) {
 double spr__hw_errors_mean(const struct hw_errors *e, double *work) {
     double total = 0;
     int32_t used = 0;
+    int64_t every = 1 + (e->steps - SPR_MAX(e->first, e->from)) / COMPARED;
     for (int32_t r = 0; r < e->hw->rung_count; r++) {
-        int64_t n = spr__hw_errors_at(e, e->hw->rungs[r], work);
+        int64_t n = spr__hw_errors_at(e, e->hw->rungs[r], every, work);
         double sum = 0;
         for (int64_t i = 0; i < n; i++)
             sum += fabs(work[i]);
@@ -81,12 +81,10 @@ void spr__hw_errors_quantiles(const struct hw_errors *e, const struct hw_params 
     int32_t known = -1; /* the longest horizon with enough errors */
     for (int32_t r = 0; r < hw->rung_count; r++) {
         double *to = offsets + r * hw->level_count;
-        int64_t n = spr__hw_errors_at(e, hw->rungs[r], work);
+        int64_t n = spr__hw_errors_at(e, hw->rungs[r], 1, work);
         if (n >= ENOUGH) {
             known = r;
-            spr__sort(work, n);
-            for (int32_t k = 0; k < hw->level_count; k++)
-                to[k] = spr__quantile_sorted(work, n, hw->levels[k]);
+            spr__quantiles(work, n, hw->levels, hw->level_count, to);
             continue;
         }
         double grown = growth(e, params, hw->rungs[r]);

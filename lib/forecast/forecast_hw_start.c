@@ -48,14 +48,15 @@ static void fill(const double *x, size_t stride, int64_t n, double period, doubl
 /* Centred moving average over one period; NaN within half a period of the ends. Returns its half width. */
 static int64_t average(const double *w, int64_t n, double period, double *out) {
     int64_t half = (int64_t)ceil(period / 2 - 0.5 - 1e-9);
-    for (int64_t t = 0; t < n; t++) {
+    double edge = period / 2 + 0.5 - (double)half,
+           inner = 0; /* what the outermost points count; the sum between them */
+    for (int64_t t = 1; t < 2 * half; t++)
+        inner += w[t];
+    for (int64_t t = 0; t < n; t++)
         out[t] = NAN;
-        if (t < half || t >= n - half)
-            continue;
-        double sum = 0;
-        for (int64_t k = -half; k <= half; k++)
-            sum += w[t + k] * SPR_MIN(1.0, period / 2 + 0.5 - fabs((double)k));
-        out[t] = sum / period;
+    for (int64_t t = half; t < n - half; t++) {
+        out[t] = (inner + edge * (w[t - half] + w[t + half])) / period;
+        inner += w[t + half] - w[t - half + 1];
     }
     return half;
 }
@@ -97,8 +98,8 @@ static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t s
 }
 
 static struct hw_start with_season(const struct hw_shape *shape, const double *x, size_t stride, int64_t begin,
-                                   int32_t seasons, bool trend, const struct hw_tick *const *ticks,
-                                   double *const *season, double *work) {
+                                   int32_t seasons, const struct hw_tick *const *ticks, double *const *season,
+                                   double *work) {
     double period = shape->cycle[0].period;
     for (int32_t c = 1; c < seasons; c++)
         period = SPR_MAX(period, shape->cycle[c].period);
@@ -108,8 +109,6 @@ static struct hw_start with_season(const struct hw_shape *shape, const double *x
     fill(x + (size_t)begin * stride, stride, n, period, w);
     int64_t half = average(w, n, period, smooth);
     line(smooth + half, n - 2 * half, &s.level, &s.trend);
-    if (!trend)
-        s.trend = 0;
     for (int64_t t = 0; t < n; t++)
         w[t] -= smooth[t];
     for (int32_t c = 0; c < seasons; c++) /* the average has served: its room takes the weights */
@@ -146,6 +145,6 @@ struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, siz
     for (int32_t c = 0; c < HW_CYCLES; c++)
         for (int32_t i = 0; i < shape->cycle[c].slots; i++)
             seasons[c][(size_t)i * stride] = 0;
-    return can ? with_season(shape, x, stride, begin, can, trend, ticks, seasons, work)
+    return can ? with_season(shape, x, stride, begin, can, ticks, seasons, work)
                : without_season(x, stride, begin, steps, trend);
 }

@@ -17,6 +17,63 @@ int32_t spr__rungs(int32_t last, int32_t *rungs) {
     return n;
 }
 
+/* ---- quantiles without a whole sort ---- */
+
+/* Rank of the order statistic below a level; the one above it is the next. */
+static int64_t rank_of(double level, int64_t n) {
+    int64_t i = (int64_t)(level * (double)(n - 1));
+    return SPR_MIN(i, n - 1);
+}
+
+static bool wanted(const double *levels, int32_t count, int64_t n, int64_t from, int64_t to) {
+    for (int32_t k = 0; k < count; k++) {
+        int64_t r = rank_of(levels[k], n);
+        if (r + 1 >= from && r < to)
+            return true;
+    }
+    return false;
+}
+
+static double middle(double a, double b, double c) {
+    return a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+}
+
+/* Quicksort that leaves alone what holds no wanted rank; ties (a VM that idles at zero) are gathered in the middle. */
+static void sort_around(double *v, int64_t from, int64_t to, const double *levels, int32_t count, int64_t n,
+                        int depth) {
+    while (to - from > 24 && wanted(levels, count, n, from, to)) {
+        if (depth-- == 0)
+            break;
+        double pivot = middle(v[from], v[from + (to - from) / 2], v[to - 1]);
+        int64_t low = from, high = to;
+        for (int64_t i = from; i < high;) {
+            double x = v[i];
+            if (x < pivot)
+                v[i++] = v[low], v[low++] = x;
+            else if (x > pivot)
+                v[i] = v[--high], v[high] = x;
+            else
+                i++;
+        }
+        sort_around(v, from, low, levels, count, n, depth);
+        from = high;
+    }
+    if (wanted(levels, count, n, from, to))
+        spr__sort(v + from, to - from);
+}
+
+void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out) {
+    int depth = 8;
+    for (int64_t m = n; m > 1; m /= 2)
+        depth += 2;
+    sort_around(values, 0, n, levels, count, n, depth);
+    for (int32_t k = 0; k < count; k++) {
+        int64_t r = rank_of(levels[k], n);
+        double share = levels[k] * (double)(n - 1) - (double)r;
+        out[k] = r + 1 < n ? values[r] + share * (values[r + 1] - values[r]) : values[n - 1];
+    }
+}
+
 /* P. J. Acklam, "An algorithm for computing the inverse normal cumulative distribution function", 2003. */
 double spr__normal_quantile(double p) {
     static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,  -2.759285104469687e+02,

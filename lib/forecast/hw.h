@@ -61,7 +61,7 @@ struct hw_start {
 };
 /*
  * Starting state of one lane as R's stats::HoltWinters has it; x is [steps] with `stride`, and seasons (same stride)
- * get the figures. `work` is of 2 * steps doubles.
+ * get the figures. Whoever fits no trend forgets the slope. `work` is of 2 * steps doubles.
  */
 struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, size_t stride, int64_t steps, bool trend,
                               const struct hw_tick *const *ticks, double *const *seasons, double *work);
@@ -139,8 +139,8 @@ struct hw_errors {
     int64_t first; /* first step whose error counts */
     double phi;
 };
-/* Errors of forecasts made `h` steps earlier; returns how many. */
-int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, double *out);
+/* Errors of forecasts made `h` steps earlier, from one origin in `every`; returns how many. */
+int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t every, double *out);
 /* Mean absolute error over all rungs; INFINITY when there is none. */
 double spr__hw_errors_mean(const struct hw_errors *e, double *work);
 /* Fill [rung][level] with quantiles of the errors; params of the lane tell how spread grows where data is thin. */

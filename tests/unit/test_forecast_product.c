@@ -271,9 +271,29 @@ static void panels_that_cannot_be_read_are_refused(void **state) {
     spr_forecaster_destroy(f);
 }
 
+static void quantiles_need_no_sorting_and_mind_no_ties(void **state) {
+    (void)state;
+    static const double wanted[] = {0.001, 0.1, 0.5, 0.9, 0.95, 0.999};
+    static double v[5000], sorted[5000];
+    double got[6];
+    for (int kind = 0; kind < 4; kind++)
+        for (int64_t n = 1; n <= 5000; n = n * 3 + 1) {
+            for (int64_t i = 0; i < n; i++) {
+                double u = spr__rand(4, (uint64_t)kind, (uint64_t)i);
+                v[i] = kind == 0 ? u : kind == 1 ? floor(u * 3) : kind == 2 ? (double)i : (double)(i % 7) - u * 1e-9;
+            }
+            memcpy(sorted, v, sizeof v);
+            spr__sort(sorted, n);
+            spr__quantiles(v, n, wanted, 6, got);
+            for (int k = 0; k < 6; k++)
+                assert_true(got[k] == spr__quantile_sorted(sorted, n, wanted[k]));
+        }
+}
+
 static void builtin_tables_are_found_by_their_names(void **state) {
     (void)state;
     assert_ptr_equal(spr_forecaster_by_name("seasonal-naive"), spr_forecaster_seasonal_naive());
+    assert_ptr_equal(spr_forecaster_by_name("holt-winters"), spr_forecaster_holt_winters());
     assert_null(spr_forecaster_by_name("oracle"));
     assert_null(spr_forecaster_by_name(NULL));
 }
@@ -290,6 +310,7 @@ int main(void) {
         cmocka_unit_test(a_table_without_update_is_refitted_on_the_kept_history),
         cmocka_unit_test(a_table_that_misbehaves_is_an_error_with_its_name),
         cmocka_unit_test(panels_that_cannot_be_read_are_refused),
+        cmocka_unit_test(quantiles_need_no_sorting_and_mind_no_ties),
         cmocka_unit_test(builtin_tables_are_found_by_their_names),
     };
     return cmocka_run_group_tests(tests, make_context, drop_context);

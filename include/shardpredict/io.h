@@ -76,6 +76,8 @@ SPR_API int64_t spr_trace_vm_count(const spr_trace *t);
 SPR_API int spr_trace_vm(const spr_trace *t, int64_t index, struct spr_trace_vm *out);
 /** One past the last step that any file has a row for ("the trace's last row" + 1). */
 SPR_API int64_t spr_trace_end(const spr_trace *t);
+/** Name and unit of a resource of the trace: standard ones, and countable ones by the map's names. @return 0 or SPR_E_ARG */
+SPR_API int spr_trace_resource(const spr_trace *t, int resource, struct spr_resource_info *out);
 /**@}*/
 
 /** @name Scenarios */

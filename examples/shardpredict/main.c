@@ -6,6 +6,7 @@
 #include "tool.h"
 
 const struct verb verbs[] = {
+    {"generate", "write the trace of a made-up fleet", verb_generate},
     {"doctor", "what this machine and this build can do", verb_doctor},
     {NULL, NULL, NULL},
 };

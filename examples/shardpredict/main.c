@@ -7,6 +7,7 @@
 
 const struct verb verbs[] = {
     {"generate", "write the trace of a made-up fleet", verb_generate},
+    {"profile", "how each VM behaves: class, periods, bursts, peak windows", verb_profile},
     {"doctor", "what this machine and this build can do", verb_doctor},
     {NULL, NULL, NULL},
 };

@@ -48,6 +48,10 @@ void tool_progress(void *user, double share, const char *what);
 void tool_progress_end(void);
 bool tool_colour(FILE *to); /* terminal and no NO_COLOR */
 
+/* Sparklines: `count` values in `columns` characters, the largest of each column; NaN is a blank. `room`: 4 * columns + 1. */
+bool tool_utf8(void); /* the terminal's character set, as the environment says it */
+void tool_sparkline(const double *values, int64_t count, int columns, bool ascii, char *text, size_t room);
+
 /* Process figures. */
 double tool_cpu_s(void), tool_wall_s(void);
 int64_t tool_peak_rss(void);

@@ -54,6 +54,24 @@ static int metrics_job(spr_context *ctx, void *arg) {
     return rc;
 }
 
+/* ---- profile ---- */
+
+static int profile_job(spr_context *ctx, void *arg) {
+    struct spr_profile_opts opts = SPR_PROFILE_OPTS_INIT;
+    spr_profiler *p = NULL;
+    spr_profile *first = NULL, *second = NULL;
+    opts.permutations = 19;
+    int rc = checked(ctx, spr_profiler_create(ctx, &opts, &p), p);
+    if (rc >= 0)
+        rc = checked(ctx, spr_profiler_run(p, arg, 0, 60, &first), first);
+    if (rc >= 0)
+        rc = checked(ctx, spr_profiler_run(p, arg, 0, 0, &second), second);
+    spr_profile_unref(first);
+    spr_profile_unref(second);
+    spr_profiler_destroy(p);
+    return rc;
+}
+
 /* ---- forecast ---- */
 
 static int forecast_job(spr_context *ctx, void *arg) {
@@ -154,9 +172,19 @@ static void metrics_survive(void **state) {
     (void)state;
     assert_true(failing_sweep(metrics_job, NULL) > 10);
 }
+static void profiles_survive(void **state) {
+    (void)state;
+    spr_context *ctx = NULL;
+    spr_series *series = NULL;
+    assert_int_equal(spr_context_create(NULL, &ctx), SPR_OK);
+    assert_int_equal(collect_series(ctx, 3, 96, &series), SPR_OK);
+    assert_true(failing_sweep(profile_job, series) > 5);
+    spr_series_unref(series);
+    spr_context_unref(ctx);
+}
 static void every_forecasting_method_survives(void **state) {
     (void)state;
-    static const char *const names[] = {"seasonal-naive"};
+    static const char *const names[] = {"seasonal-naive", "holt-winters"};
     for (size_t i = 0; i < SPR_ARRAY_LEN(names); i++) {
         const struct spr_forecaster_ops *ops = spr_forecaster_by_name(names[i]);
         assert_non_null(ops);
@@ -175,6 +203,7 @@ static void a_fleet_and_its_successor_survive(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_survive),
+        cmocka_unit_test(profiles_survive),
         cmocka_unit_test(every_forecasting_method_survives),
         cmocka_unit_test(a_forecast_made_elsewhere_survives),
         cmocka_unit_test(a_fleet_and_its_successor_survive),

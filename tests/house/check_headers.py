@@ -29,4 +29,16 @@ def alone(standard):
     return wrong
 
 
-run([(f"every public header compiles alone in {s.upper()}", lambda s=s: alone(s)) for s in ("c99", "c11", "c++11")])
+def no_hidden_padding():
+    """Bytes that nobody names are bytes that nobody zeroes: they would break "past what we know must be zero"."""
+    unit = os.path.join(WORK, "padding.c")
+    os.makedirs(WORK, exist_ok=True)
+    with open(unit, "w") as f:
+        f.writelines(f"#include <{h[len('include/'):]}>\n" for h in public_headers())
+    r = subprocess.run([CC, "-std=c11", "-Wpadded", "-Werror", "-fsyntax-only", "-I" + os.path.join(ROOT, "include"), unit],
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return r.stdout.splitlines()[:20] if r.returncode else []
+
+
+run([(f"every public header compiles alone in {s.upper()}", lambda s=s: alone(s)) for s in ("c99", "c11", "c++11")] +
+    [("no public struct has hidden padding", no_hidden_padding)])

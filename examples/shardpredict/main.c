@@ -8,6 +8,7 @@
 const struct verb verbs[] = {
     {"generate", "write the trace of a made-up fleet", verb_generate},
     {"profile", "how each VM behaves: class, periods, bursts, peak windows", verb_profile},
+    {"forecast", "quantiles of the steps after given origins", verb_forecast},
     {"doctor", "what this machine and this build can do", verb_doctor},
     {NULL, NULL, NULL},
 };

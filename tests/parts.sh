@@ -48,7 +48,8 @@ part_valgrind() {
 part_fuzz() {
     local seconds=${FUZZ_SECONDS:-10} code=0 target name
     [ -e tests/fuzz/meson.build ] || { echo "there are no fuzz targets yet"; return 77; }
-    CC=clang configure "$build/fuzz" --buildtype=debugoptimized -Dfuzz=true -Db_lundef=false && build_in "$build/fuzz" || return 1
+    CC=clang configure "$build/fuzz" --buildtype=debugoptimized -Dfuzz=true -Db_lundef=false \
+        -Db_sanitize=address -Dc_args=-fsanitize=fuzzer-no-link && build_in "$build/fuzz" || return 1
     for target in "$build"/fuzz/tests/fuzz/fuzz_*; do
         [ -f "$target" ] && [ -x "$target" ] || continue
         name=${target##*/fuzz_}

@@ -92,7 +92,8 @@ SPR_API int spr_forecaster_create(spr_context *ctx, const struct spr_forecaster_
 /** Close and forget it. NULL is fine. */
 SPR_API void spr_forecaster_destroy(spr_forecaster *f);
 /**
- * Learn from a panel; whatever was learnt before is replaced.
+ * Learn from a panel; whatever was learnt before is replaced. The built-in methods take a censored step for a lower
+ * bound: it can raise what they expect, never lower it.
  * @param budget most evaluations of the loss before it returns SPR_AGAIN; 0 = no limit
  * @return 0, SPR_AGAIN (call again with the same panel; the slices add up to the fit without a budget), SPR_E_HISTORY
  *         (a series without any value; shorter ones than a method would like are answered as well as they allow),

@@ -27,6 +27,11 @@ static inline double spr__panel_value(const struct spr_panel *p, int64_t series,
     return v;
 }
 
+/* Is the number only a lower bound? */
+static inline bool spr__panel_censored(const struct spr_panel *p, int64_t series, int64_t step) {
+    return p->censored && spr__bit(p->censored + series * p->censored_stride, step);
+}
+
 /* Copy a caller's panel into the newest layout and refuse what no method can read (shape, type, infinite values). */
 int spr__panel_open(const spr_context *ctx, const char *what, const struct spr_panel *given, struct spr_panel *out);
 

@@ -206,10 +206,11 @@ static void update_block(void *arg, size_t block) {
     struct hw *hw = job->hw;
     struct hw_block *b = &hw->blocks[block];
     int64_t first = (int64_t)block * HW_LANES;
-    double x[HW_LANES], sse[HW_LANES];
+    double x[HW_LANES], cap[HW_LANES], sse[HW_LANES];
     for (int64_t t = 0; t < job->panel->steps; t++) {
         struct hw_tick ticks[HW_CYCLES];
         struct hw_pass pass = {.x = x,
+                               .cap = job->panel->censored ? cap : NULL,
                                .steps = 1,
                                .params = &b->params,
                                .level = b->level,
@@ -222,7 +223,7 @@ static void update_block(void *arg, size_t block) {
                 pass.ticks[c] = &ticks[c];
             }
         for (int i = 0; i < HW_LANES; i++)
-            x[i] = first + i < hw->series ? spr__panel_value(job->panel, first + i, t) : NAN;
+            spr__hw_sample(job->panel, first + i, t, &x[i], &cap[i]);
         hw->kernel(&pass);
     }
 }

@@ -16,4 +16,6 @@ typedef __m256d MASK;
 #define MUL(a, b)     _mm256_mul_pd(a, b)
 #define VALID(x)      _mm256_cmp_pd(x, x, _CMP_ORD_Q)
 #define PICK(m, a, b) _mm256_blendv_pd(b, a, m)
+#define BOTH(m, n)    _mm256_and_pd(m, n)
+#define AT_MOST(a, b) _mm256_cmp_pd(a, b, _CMP_LE_OQ)
 #include "forecast/hw_kernel.h"

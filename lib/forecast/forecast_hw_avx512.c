@@ -16,4 +16,6 @@ typedef __mmask8 MASK;
 #define MUL(a, b)     _mm512_mul_pd(a, b)
 #define VALID(x)      _mm512_cmp_pd_mask(x, x, _CMP_ORD_Q)
 #define PICK(m, a, b) _mm512_mask_blend_pd(m, b, a)
+#define BOTH(m, n)    ((__mmask8)((m) & (n)))
+#define AT_MOST(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)
 #include "forecast/hw_kernel.h"

@@ -10,8 +10,8 @@ struct room {
     const struct hw *hw;
     const struct hw_tick *const *ticks;
     int64_t steps, trace_from;
-    int32_t rows; /* lanes that hold a series */
-    double *x, *work, *trace;
+    int32_t rows;                   /* lanes that hold a series */
+    double *x, *cap, *work, *trace; /* cap: NULL where the panel has no censored steps */
     double *start_season[HW_CYCLES], *season[HW_CYCLES];
     double start_level[HW_LANES], start_trend[HW_LANES], slope[HW_LANES];
     bool started[HW_LANES];
@@ -26,6 +26,7 @@ static size_t trace_size(const struct room *r) { return (size_t)(r->steps - r->t
 static void room_free(struct room *r) {
     const spr_context *ctx = r->hw->ctx;
     spr__free(ctx, r->x, (size_t)r->steps * HW_LANES, sizeof(double));
+    spr__free(ctx, r->cap, (size_t)r->steps * HW_LANES, sizeof(double));
     spr__free(ctx, r->work, (size_t)r->steps * 2, sizeof(double));
     spr__free(ctx, r->trace, trace_size(r), sizeof(double));
     for (int c = 0; c < HW_CYCLES; c++) {
@@ -34,14 +35,17 @@ static void room_free(struct room *r) {
     }
 }
 
-static bool room_make(struct room *r, const struct hw *hw, const struct hw_tick *const *ticks, int64_t steps) {
+static bool room_make(struct room *r, const struct hw *hw, const struct hw_tick *const *ticks, int64_t steps,
+                      bool censored) {
     memset(r, 0, sizeof *r);
     r->hw = hw, r->ticks = ticks, r->steps = steps;
     r->trace_from = SPR_MAX(0, steps - TRACE_MAX - hw->horizon);
     r->x = spr__alloc(hw->ctx, (size_t)steps * HW_LANES, sizeof(double));
     r->work = spr__alloc(hw->ctx, (size_t)steps * 2, sizeof(double));
     r->trace = spr__alloc(hw->ctx, trace_size(r), sizeof(double));
-    bool ok = r->x && r->work && r->trace;
+    if (censored)
+        r->cap = spr__alloc(hw->ctx, (size_t)steps * HW_LANES, sizeof(double));
+    bool ok = r->x && r->work && r->trace && (r->cap || !censored);
     for (int c = 0; c < HW_CYCLES; c++) {
         r->start_season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
         r->season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
@@ -69,7 +73,8 @@ static void start_lane(struct room *r, int32_t i, bool trend) {
 static void load(struct room *r, const struct spr_panel *p, int64_t block, int32_t kind) {
     for (int64_t t = 0; t < r->steps; t++)
         for (int32_t i = 0; i < HW_LANES; i++)
-            r->x[t * HW_LANES + i] = i < r->rows ? spr__panel_value(p, block * HW_LANES + i, t) : NAN;
+            spr__hw_sample(p, block * HW_LANES + i, t, &r->x[t * HW_LANES + i],
+                           r->cap ? &r->cap[t * HW_LANES + i] : NULL);
     for (int32_t i = 0; i < r->rows; i++) {
         start_lane(r, i, kind != SPR_HW_TREND_NONE);
         for (int64_t t = 0; t < r->from[i]; t++)
@@ -123,6 +128,7 @@ static void run(struct room *r, const struct hw_params *params, bool traced) {
     for (int c = 0; c < HW_CYCLES; c++)
         memcpy(r->season[c], r->start_season[c], slots_of(r->hw, c) * sizeof(double));
     struct hw_pass pass = {.x = r->x,
+                           .cap = r->cap,
                            .steps = r->steps,
                            .ticks = {r->ticks[0], r->ticks[1]},
                            .params = params,
@@ -175,7 +181,8 @@ static void retrace(struct room *r, struct hw_block *b, const struct spr_panel *
     set_params(r, hw->kinds[k], dims, count, b->found[k], params);
     run(r, params, true);
     for (int32_t i = 0; i < r->rows; i++)
-        e[i] = (struct hw_errors){hw, r->x, r->trace, r->steps, r->trace_from, i, r->from[i], params->of[HW_PHI][i]};
+        e[i] = (struct hw_errors){
+            hw, r->x, r->cap, r->trace, r->steps, r->trace_from, i, r->from[i], params->of[HW_PHI][i]};
 }
 
 /* Of the kinds the one whose forecasts at all horizons were least wrong; a richer one must be better by half a per
@@ -222,7 +229,7 @@ int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *hist
     struct room r;
     int64_t used = 0;
     int rc = SPR_OK;
-    if (!room_make(&r, hw, ticks, history->steps))
+    if (!room_make(&r, hw, ticks, history->steps, history->censored))
         return SPR_E_NOMEM; /* no record here: blocks run side by side */
     r.rows = (int32_t)SPR_MIN(HW_LANES, hw->series - block * HW_LANES);
     for (; b->kind < hw->kind_count && rc == SPR_OK; b->kind += rc == SPR_OK) {

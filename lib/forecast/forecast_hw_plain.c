@@ -14,4 +14,6 @@ typedef bool MASK;
 #define MUL(a, b)     ((a) * (b))
 #define VALID(x)      ((x) == (x))
 #define PICK(m, a, b) ((m) ? (a) : (b))
+#define BOTH(m, n)    ((m) && (n))
+#define AT_MOST(a, b) ((a) <= (b))
 #include "forecast/hw_kernel.h"

@@ -27,10 +27,10 @@ int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t every, d
     for (int64_t origin = SPR_MAX(e->first, e->from); origin + h < e->steps; origin += every) {
         int64_t t = origin + h;
         double y = e->x[t * HW_LANES + e->lane];
-        if (isnan(y))
-            continue;
-        out[n++] = y - (traced(e, origin, 0) + damped * traced(e, origin, 1) + traced(e, t - back1, 2) +
-                        traced(e, t - back2, 3));
+        double forecast =
+            traced(e, origin, 0) + damped * traced(e, origin, 1) + traced(e, t - back1, 2) + traced(e, t - back2, 3);
+        if (!isnan(y) && !(e->cap && forecast > e->cap[t * HW_LANES + e->lane]))
+            out[n++] = y - forecast;
     }
     return n;
 }

@@ -19,6 +19,7 @@ struct naive {
     int64_t window, reach;                     /* steps with differences; steps of history kept */
     int64_t series, steps;                     /* rows; steps seen */
     double *ring;                              /* [series][reach] */
+    uint8_t *censored;                         /* [series][reach]: the value is only a lower bound */
     double *sorted;                            /* [series][rung][window] */
     int64_t *counts;                           /* [series][rung] */
     double *last;                              /* [series] newest known value */
@@ -29,12 +30,13 @@ struct naive {
 struct row {
     const struct naive *n;
     double *ring, *sorted, *last;
+    uint8_t *censored;
     int64_t *counts;
 };
 
 static struct row row_of(const struct naive *n, int64_t s) {
-    return (struct row){n, n->ring + s * n->reach, n->sorted + s * n->rung_count * n->window, n->last + s,
-                        n->counts + s * n->rung_count};
+    return (struct row){n,           n->ring + s * n->reach,     n->sorted + s * n->rung_count * n->window,
+                        n->last + s, n->censored + s * n->reach, n->counts + s * n->rung_count};
 }
 
 static double value_at(const struct row *r, int64_t t, int64_t end) {
@@ -51,8 +53,21 @@ static double between(const struct row *r, double at, int64_t end) {
     return isnan(a) ? b : isnan(b) ? a : a + (b - a) * share;
 }
 
+/* Does a lower bound take part in the value at a fractional step? */
+static bool bounded(const struct row *r, double at, int64_t end) {
+    int64_t t = (int64_t)floor(at + 1e-9);
+    for (int64_t i = t; i <= t + (at - (double)t >= 1e-9); i++)
+        if (!isnan(value_at(r, i, end)) && r->censored[i % r->n->reach])
+            return true;
+    return false;
+}
+
+/* What is known as a bound only has no difference. */
 static double difference(const struct row *r, int64_t t, int32_t rung, int64_t end) {
-    return value_at(r, t, end) - between(r, (double)t - (double)r->n->rungs[rung] * r->n->period, end);
+    double before = (double)t - (double)r->n->rungs[rung] * r->n->period;
+    if (bounded(r, (double)t, end) || bounded(r, before, end))
+        return NAN;
+    return value_at(r, t, end) - between(r, before, end);
 }
 
 static int64_t lower_bound(const double *sorted, int64_t n, double v) {
@@ -80,8 +95,9 @@ static void put_in(double *sorted, int64_t *count, double v) {
     ++*count;
 }
 
-static void push(struct row *r, int64_t t, double y) {
+static void push(struct row *r, int64_t t, double y, bool censored) {
     r->ring[t % r->n->reach] = y;
+    r->censored[t % r->n->reach] = censored;
     if (!isnan(y))
         *r->last = y;
     for (int32_t k = 0; k < r->n->rung_count; k++) {
@@ -105,8 +121,10 @@ static void learn_row(void *arg, size_t s) {
     const struct spr_panel *p = job->panel;
     struct naive *n = job->n;
     struct row r = row_of(n, (int64_t)s);
-    for (int64_t t = SPR_MAX(0, p->steps - n->reach); t < p->steps; t++)
+    for (int64_t t = SPR_MAX(0, p->steps - n->reach); t < p->steps; t++) {
         r.ring[t % n->reach] = spr__panel_value(p, (int64_t)s, t);
+        r.censored[t % n->reach] = spr__panel_censored(p, (int64_t)s, t);
+    }
     for (int64_t t = p->steps - 1; t >= 0 && isnan(*r.last); t--)
         *r.last = spr__panel_value(p, (int64_t)s, t);
     for (int32_t k = 0; k < n->rung_count; k++) {
@@ -124,16 +142,18 @@ static void push_row(void *arg, size_t s) {
     struct learn_job *job = arg;
     struct row r = row_of(job->n, (int64_t)s);
     for (int64_t t = 0; t < job->panel->steps; t++)
-        push(&r, job->n->steps + t, spr__panel_value(job->panel, (int64_t)s, t));
+        push(&r, job->n->steps + t, spr__panel_value(job->panel, (int64_t)s, t),
+             spr__panel_censored(job->panel, (int64_t)s, t));
 }
 
 static void drop_rows(struct naive *n) {
     size_t rows = (size_t)n->series, rungs = rows * (size_t)n->rung_count;
     spr__free(n->ctx, n->ring, rows * (size_t)n->reach, sizeof *n->ring);
+    spr__free(n->ctx, n->censored, rows * (size_t)n->reach, 1);
     spr__free(n->ctx, n->sorted, rungs * (size_t)n->window, sizeof *n->sorted);
     spr__free(n->ctx, n->counts, rungs, sizeof *n->counts);
     spr__free(n->ctx, n->last, rows, sizeof *n->last);
-    n->ring = n->sorted = n->last = NULL, n->counts = NULL, n->series = 0;
+    n->ring = n->sorted = n->last = NULL, n->censored = NULL, n->counts = NULL, n->series = 0;
 }
 
 static int make_rows(struct naive *n, int64_t series) {
@@ -141,10 +161,11 @@ static int make_rows(struct naive *n, int64_t series) {
     size_t rows = (size_t)series, rungs = rows * (size_t)n->rung_count;
     n->series = series;
     n->ring = spr__alloc(n->ctx, rows * (size_t)n->reach, sizeof *n->ring);
+    n->censored = spr__alloc(n->ctx, rows * (size_t)n->reach, 1);
     n->sorted = spr__alloc(n->ctx, rungs * (size_t)n->window, sizeof *n->sorted);
     n->counts = spr__alloc(n->ctx, rungs, sizeof *n->counts);
     n->last = spr__alloc(n->ctx, rows, sizeof *n->last);
-    if (!n->ring || !n->sorted || !n->counts || !n->last) {
+    if (!n->ring || !n->censored || !n->sorted || !n->counts || !n->last) {
         drop_rows(n);
         return spr__nomem(n->ctx);
     }
@@ -184,16 +205,22 @@ struct predict_job {
     struct spr_forecaster_output *out;
 };
 
-/* Same phase of the newest season that knows it; without any the newest value. */
+/*
+ * Same phase of the newest season that knows it; a bound is raised to what the season before knows, as far back as
+ * there are bounds. Without any the newest value.
+ */
 static double repeat(const struct row *r, int32_t h, int32_t seasons) {
     const struct naive *n = r->n;
-    double at = (double)(n->steps + h) - (double)seasons * n->period;
+    double at = (double)(n->steps + h) - (double)seasons * n->period, most = NAN;
     for (; at >= 0.0 && at >= (double)(n->steps - n->reach); at -= n->period) {
         double v = between(r, at, n->steps);
-        if (!isnan(v))
-            return v;
+        if (isnan(v))
+            continue;
+        most = isnan(most) || v > most ? v : most;
+        if (!bounded(r, at, n->steps))
+            return most;
     }
-    return *r->last;
+    return isnan(most) ? *r->last : most;
 }
 
 /*

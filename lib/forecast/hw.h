@@ -35,7 +35,8 @@ struct hw_params {
 
 /* One run over steps of a block. Level, trend and season are taken and left; x is NaN where a step must not count. */
 struct hw_pass {
-    const double *x; /* [steps][lane] */
+    const double *x;   /* [steps][lane] */
+    const double *cap; /* [steps][lane] or NULL: a step counts only where the forecast is at most this */
     int64_t steps;
     const struct hw_tick *ticks[HW_CYCLES]; /* [steps]; NULL = no such season */
     const struct hw_params *params;
@@ -125,6 +126,13 @@ struct hw {
     double *offsets; /* [series][rung][level]: quantiles of the error at that horizon */
 };
 
+/* One step of a row for a lane; rows past the last are missing. cap may be NULL. */
+static inline void spr__hw_sample(const struct spr_panel *p, int64_t row, int64_t step, double *x, double *cap) {
+    *x = row < p->series ? spr__panel_value(p, row, step) : NAN;
+    if (cap)
+        *cap = row < p->series && spr__panel_censored(p, row, step) ? *x : INFINITY;
+}
+
 /* Go on with a block for at most `runs` runs over the history (0 = no limit); SPR_AGAIN when they did not suffice. */
 int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *history, const struct hw_tick *const *ticks,
                       int64_t runs);
@@ -133,8 +141,8 @@ int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *hist
 
 struct hw_errors {
     const struct hw *hw;
-    const double *x, *trace; /* [steps][lane], [steps - from][4][lane] */
-    int64_t steps, from;     /* steps of the history, first traced step */
+    const double *x, *cap, *trace; /* [steps][lane], the same or NULL, [steps - from][4][lane] */
+    int64_t steps, from;           /* steps of the history, first traced step */
     int32_t lane;
     int64_t first; /* first step whose error counts */
     double phi;

@@ -28,7 +28,7 @@ INLINE void season_put(double *slots, const struct hw_tick *k, V gamma, V rest, 
     STORE(next, PICK(known, ADD(LOAD(next), MUL(move, ALL(k->gain_there))), LOAD(next)));
 }
 
-INLINE void run(struct hw_pass *p, int cycles, bool traced) {
+INLINE void run(struct hw_pass *p, int cycles, bool traced, bool capped) {
     const struct hw_params *k = p->params;
     V level[NV], trend[NV], sse[NV];
     for (int v = 0; v < NV; v++)
@@ -47,6 +47,8 @@ INLINE void run(struct hw_pass *p, int cycles, bool traced) {
                 two = season_get(p->season[1] + o, p->ticks[1] + t);
                 expect = ADD(expect, two), rest = SUB(rest, two);
             }
+            if (capped) /* a lower bound below the forecast tells nothing */
+                known = BOTH(known, AT_MOST(expect, LOAD(p->cap + t * HW_LANES + o)));
             V error = SUB(y, expect);
             V l = ADD(MUL(LOAD(k->of[HW_ALPHA] + o), rest), MUL(LOAD(k->rest[HW_ALPHA] + o), base));
             V b = ADD(MUL(LOAD(k->of[HW_BETA] + o), SUB(l, level[v])), MUL(LOAD(k->rest[HW_BETA] + o), drift));
@@ -74,9 +76,19 @@ INLINE void run(struct hw_pass *p, int cycles, bool traced) {
     }
 }
 
-void HW_NAME(struct hw_pass *p) {
-    if (p->trace)
-        p->ticks[1] ? run(p, 2, true) : p->ticks[0] ? run(p, 1, true) : run(p, 0, true);
+/* Constants make a loop of their own for every case. */
+INLINE void dispatch(struct hw_pass *p, bool traced, bool capped) {
+    if (p->ticks[1])
+        run(p, 2, traced, capped);
+    else if (p->ticks[0])
+        run(p, 1, traced, capped);
     else
-        p->ticks[1] ? run(p, 2, false) : p->ticks[0] ? run(p, 1, false) : run(p, 0, false);
+        run(p, 0, traced, capped);
+}
+
+void HW_NAME(struct hw_pass *p) {
+    if (p->cap)
+        p->trace ? dispatch(p, true, true) : dispatch(p, false, true);
+    else
+        p->trace ? dispatch(p, true, false) : dispatch(p, false, false);
 }

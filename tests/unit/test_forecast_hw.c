@@ -43,9 +43,11 @@ static spr_forecast *predict(spr_forecaster *f) {
     return out;
 }
 
+static const uint8_t *marks; /* censored steps of the panels that forecast_of makes, or NULL */
 static spr_forecast *forecast_of(spr_context *in, const struct spr_holt_winters_opts *config, const double *data,
                                  int64_t series, int64_t steps) {
     struct spr_panel p = panel_of(data, series, steps, steps);
+    p.censored = marks, p.censored_stride = (steps + 7) / 8;
     spr_forecaster *f = make(in, config);
     assert_int_equal(spr_forecaster_fit(f, &p, 0, 0), SPR_OK);
     spr_forecast *out = predict(f);
@@ -104,6 +106,13 @@ static const struct spr_holt_winters_opts kinds[] = {
     {.size = sizeof kinds[0], .period = 24, .period2 = 168.5, .trend = SPR_HW_TREND_NONE, .gamma = SPR_NONE},
 };
 
+static const uint8_t *random_marks(void) {
+    static uint8_t bits[ROWS * (N + 7) / 8 + ROWS];
+    for (size_t i = 0; i < sizeof bits; i++)
+        bits[i] = (uint8_t)(spr__rand64(21, 0, i) & spr__rand64(22, 0, i));
+    return bits;
+}
+
 static void vector_builds_give_the_bits_of_the_plain_one(void **state) {
     (void)state;
     struct spr_context_opts o = SPR_CONTEXT_OPTS_INIT;
@@ -118,15 +127,19 @@ static void vector_builds_give_the_bits_of_the_plain_one(void **state) {
         if (spr_context_create(&o, &fast) < 0)
             continue;
         for (size_t k = 0; k < SPR_ARRAY_LEN(kinds); k++) {
-            spr_forecast *a = forecast_of(plain, &kinds[k], awkward, ROWS, N);
-            spr_forecast *b = forecast_of(fast, &kinds[k], awkward, ROWS, N);
-            assert_true(same_bits(a, b));
-            spr_forecast_unref(a);
-            spr_forecast_unref(b);
-            compared++;
+            for (int throttled = 0; throttled < 2; throttled++) {
+                marks = throttled ? random_marks() : NULL;
+                spr_forecast *a = forecast_of(plain, &kinds[k], awkward, ROWS, N);
+                spr_forecast *b = forecast_of(fast, &kinds[k], awkward, ROWS, N);
+                assert_true(same_bits(a, b));
+                spr_forecast_unref(a);
+                spr_forecast_unref(b);
+                compared++;
+            }
         }
         spr_context_unref(fast);
     }
+    marks = NULL;
     spr_context_unref(plain);
     if (!compared) {
         print_message("this processor has none of the vector instructions\n");
@@ -243,6 +256,38 @@ static void quantiles_cover_what_comes(void **state) {
         assert_true(fabs(share - want) < 0.06);
     }
     spr_forecast_unref(f);
+}
+
+static void a_throttled_stretch_does_not_lower_the_level(void **state) {
+    (void)state;
+    enum { LONG = 408, CUT = 360 }; /* two throttled days, and a forecast of the half of the third that will peak */
+    static double y[LONG];
+    uint8_t censored[LONG / 8] = {0};
+    for (int t = 0; t < LONG; t++)
+        y[t] = 40 + 8 * sin(2 * 3.14159265358979 * t / 24) + spr__rand(6, 0, (uint64_t)t);
+    for (int t = CUT; t < LONG; t++)
+        y[t] = SPR_MIN(y[t], 33.5), censored[t / 8] |= (uint8_t)((y[t] >= 33.5) << t % 8);
+    struct spr_holt_winters_opts o = {.size = sizeof o, .period = 24};
+    struct spr_panel p = panel_of(y, 1, LONG, LONG), head = panel_of(y, 1, CUT, LONG),
+                     tail = panel_of(y + CUT, 1, LONG - CUT, LONG);
+    spr_forecaster *f = make(ctx, &o);
+    double error[3] = {0, 0, 0};
+    for (int kind = 0; kind < 3; kind++) { /* blind, seeing, seeing by updates */
+        p.censored = kind ? censored : NULL;
+        tail.censored = censored + CUT / 8;
+        assert_int_equal(spr_forecaster_fit(f, kind < 2 ? &p : &head, 0, 0), SPR_OK);
+        if (kind == 2)
+            assert_int_equal(spr_forecaster_update(f, &tail), SPR_OK);
+        spr_forecast *out = predict(f);
+        for (int h = 0; h < H; h++)
+            error[kind] +=
+                fabs(spr_forecast_points(out)[h] - 40.5 - 8 * sin(2 * 3.14159265358979 * (LONG + h) / 24)) / H;
+        spr_forecast_unref(out);
+    }
+    assert_true(error[0] > 3);
+    assert_true(error[1] < 1);
+    assert_true(error[2] < 1);
+    spr_forecaster_destroy(f);
 }
 
 static void a_budget_only_slices_the_work(void **state) {
@@ -448,6 +493,7 @@ int main(void) {
         cmocka_unit_test(a_fractional_season_is_learnt),
         cmocka_unit_test(two_seasons_beat_one_where_there_are_two),
         cmocka_unit_test(quantiles_cover_what_comes),
+        cmocka_unit_test(a_throttled_stretch_does_not_lower_the_level),
         cmocka_unit_test(a_budget_only_slices_the_work),
         cmocka_unit_test(an_update_goes_on_where_the_fit_ended),
         cmocka_unit_test(the_order_of_parallel_work_does_not_matter),

@@ -47,6 +47,8 @@ static double noisy(int64_t s, int64_t t, double period) {
            3.1 * spr__rand(17, (uint64_t)s, (uint64_t)t);
 }
 
+static double first_point(const spr_forecast *f) { return spr_forecast_points(f)[0]; }
+
 static void the_last_season_is_repeated_with_the_quantiles_of_its_differences(void **state) {
     (void)state;
     enum { M = 7, N = 7 * 30 + 3, H = 10 };
@@ -207,6 +209,35 @@ static void float32_and_validity_bits_are_read(void **state) {
     spr_forecaster_destroy(f);
 }
 
+static void a_throttled_day_does_not_lower_the_forecast(void **state) {
+    (void)state;
+    enum { M = 8, N = 8 * 20 };
+    double y[N];
+    uint8_t censored[N / 8] = {0};
+    for (int t = 0; t < N; t++)
+        y[t] = noisy(0, t, M);
+    for (int t = N - M; t < N - 4; t++) /* half of the last day was cut to 30 */
+        y[t] = SPR_MIN(y[t], 30.25), censored[t / 8] |= (uint8_t)(1 << t % 8);
+    struct spr_panel p = panel_of(y, 1, N, N);
+    spr_forecaster *f = naive(M, M);
+    assert_int_equal(spr_forecaster_fit(f, &p, 0, 0), SPR_OK);
+    spr_forecast *blind = predict(f, NULL);
+    p.censored = censored;
+    assert_int_equal(spr_forecaster_fit(f, &p, 0, 0), SPR_OK);
+    spr_forecast *seeing = predict(f, NULL);
+    for (int h = 0; h < M; h++) {
+        double want = h < 4 ? SPR_MAX(y[N - 2 * M + h], y[N - M + h]) : y[N - M + h];
+        assert_true(spr_forecast_points(blind)[h] == y[N - M + h]);
+        assert_true(spr_forecast_points(seeing)[h] == want);
+    }
+    /* The cut is no spread of the demand either. */
+    assert_true(spr_forecast_quantiles(seeing)[0] - first_point(seeing) >
+                spr_forecast_quantiles(blind)[0] - first_point(blind));
+    spr_forecast_unref(blind);
+    spr_forecast_unref(seeing);
+    spr_forecaster_destroy(f);
+}
+
 static void a_senseless_period_is_refused(void **state) {
     (void)state;
     const double bad[] = {-2.5, NAN, 1e9};
@@ -229,6 +260,7 @@ int main(void) {
         cmocka_unit_test(the_present_value_shifts_the_level),
         cmocka_unit_test(young_series_are_answered_and_empty_ones_refused),
         cmocka_unit_test(float32_and_validity_bits_are_read),
+        cmocka_unit_test(a_throttled_day_does_not_lower_the_forecast),
         cmocka_unit_test(a_senseless_period_is_refused),
     };
     return cmocka_run_group_tests(tests, make_context, drop_context);

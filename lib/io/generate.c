@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The fleet generator: who is in the fleet, and its files. */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "generate.h"
+#include "inside.h"
 
 /* Share of each kind, per mille of the fleet; published in doc/generator.md, never tuned to a result. */
 static const int mix[GEN_KINDS] = {
@@ -19,11 +16,6 @@ struct fleet {
     struct gen_group groups[GEN_GROUPS];
     int64_t count;
 };
-
-static int fail(spr_context *ctx, int code, const char *text, const char *file) {
-    struct spr_error e = {.size = sizeof e, .code = code, .text = text, .file = file};
-    return spr_context_fail(ctx, &e);
-}
 
 static int kind_at(int64_t place, int64_t count) {
     int64_t mille = (2 * place + 1) * 500 / count;
@@ -135,20 +127,16 @@ static bool is_file(const char *path) {
 }
 
 static int write_side(spr_context *ctx, const struct fleet *f, const char *out) {
-    static const char suffix[] = ".vms.csv";
-    size_t n = strlen(out), room = n + sizeof suffix;
-    char *path = spr_context_alloc(ctx, room);
+    char *path = spr__io_printf(ctx, "%s.vms.csv", out);
     spr_output *o = NULL;
     if (!path)
-        return fail(ctx, SPR_E_NOMEM, spr_error_text(SPR_E_NOMEM), NULL);
-    memcpy(path, out, n);
-    memcpy(path + n, suffix, sizeof suffix);
+        return spr__io_nomem(ctx);
     int rc = spr_output_create(ctx, path, &o);
     if (rc >= 0) {
         write_vms(f, o);
         rc = spr_output_commit(o);
     }
-    spr_context_free(ctx, path, room);
+    spr__io_strfree(ctx, path);
     return rc;
 }
 
@@ -171,21 +159,17 @@ static int write_all(spr_context *ctx, struct fleet *f, const struct spr_generat
 }
 
 static int read_opts(spr_context *ctx, const struct spr_generate_opts *given, struct spr_generate_opts *o) {
-    if (!given || given->size < offsetof(struct spr_generate_opts, out) + sizeof given->out)
-        return fail(ctx, SPR_E_ARG, "spr_generate: options with a size and an output path are required", NULL);
-    memset(o, 0, sizeof *o);
-    for (size_t i = sizeof *o; i < given->size && i < 1u << 16; i++)
-        if (((const unsigned char *)given)[i])
-            return fail(ctx, SPR_E_TOO_NEW, "spr_generate: uses options that this library does not know", NULL);
-    memcpy(o, given, given->size < sizeof *o ? given->size : sizeof *o);
+    int rc = spr__io_opts(ctx, "spr_generate_opts", given, o, sizeof *o);
+    if (rc < 0)
+        return rc;
     o->vms = o->vms ? o->vms : 200;
     o->days = o->days ? o->days : 28;
     if (!o->out || !*o->out)
-        return fail(ctx, SPR_E_ARG, "spr_generate: an output path is required", NULL);
-    if (o->vms < 1 || o->vms > 1000000)
-        return fail(ctx, SPR_E_ARG, "spr_generate: the number of VMs must be between 1 and 1000000", NULL);
-    if (o->days < 1 || o->days > 3650)
-        return fail(ctx, SPR_E_ARG, "spr_generate: the number of days must be between 1 and 3650", NULL);
+        return spr__io_fail(ctx, SPR_E_ARG, NULL, 0, 0, "spr_generate: an output path is required");
+    if (o->vms < 1 || o->vms > 1000000 || o->days < 1 || o->days > 3650)
+        return spr__io_fail(ctx, SPR_E_ARG, NULL, 0, 0,
+                            "spr_generate: %d VMs over %d days; at most 1000000 VMs and 3650 days", (int)o->vms,
+                            (int)o->days);
     return SPR_OK;
 }
 
@@ -199,7 +183,7 @@ int spr_generate(spr_context *ctx, const struct spr_generate_opts *opts) {
     struct fleet f = {.count = o.vms};
     size_t bytes = (size_t)o.vms * sizeof *f.vms;
     if (!(f.vms = spr_context_alloc(ctx, bytes)))
-        return fail(ctx, SPR_E_NOMEM, spr_error_text(SPR_E_NOMEM), NULL);
+        return spr__io_nomem(ctx);
     deal(&f, o.seed, o.stationary != 0);
     rc = write_all(ctx, &f, &o);
     spr_context_free(ctx, f.vms, bytes);

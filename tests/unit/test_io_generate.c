@@ -1,43 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The generator: bytes, shapes, files, refusals. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
-
-#include <shardpredict.h>
-#include <shardpredict/io.h>
-
-struct place {
-    spr_context *ctx;
-    char dir[64], trace[128], side[128], truth[128];
-};
-
-static int set_up(void **state) {
-    struct place *p = calloc(1, sizeof *p);
-    strcpy(p->dir, "/tmp/spr-generate-XXXXXX");
-    if (!mkdtemp(p->dir) || spr_context_create(NULL, &p->ctx) < 0)
-        return -1;
-    snprintf(p->trace, sizeof p->trace, "%s/fleet.csv", p->dir);
-    snprintf(p->side, sizeof p->side, "%s/fleet.csv.vms.csv", p->dir);
-    snprintf(p->truth, sizeof p->truth, "%s/truth.csv", p->dir);
-    *state = p;
-    return 0;
-}
-
-static int tear_down(void **state) {
-    struct place *p = *state;
-    unlink(p->trace), unlink(p->side), unlink(p->truth), rmdir(p->dir);
-    spr_context_unref(p->ctx);
-    free(p);
-    return 0;
-}
+#include "io_scratch.h"
 
 static char *slurp(const char *path, size_t *n) {
     FILE *f = fopen(path, "rb");
@@ -53,20 +16,24 @@ static char *slurp(const char *path, size_t *n) {
     return text;
 }
 
-static struct spr_generate_opts options(const struct place *p) {
-    return (struct spr_generate_opts){
-        .size = sizeof(struct spr_generate_opts), .vms = 17, .days = 3, .seed = 9, .out = p->trace, .truth = p->truth};
+static struct spr_generate_opts options(void) {
+    return (struct spr_generate_opts){.size = sizeof(struct spr_generate_opts),
+                                      .vms = 17,
+                                      .days = 3,
+                                      .seed = 9,
+                                      .out = in_scratch("fleet.csv"),
+                                      .truth = in_scratch("truth.csv")};
 }
 
 static void the_same_seed_gives_the_same_bytes_and_another_one_does_not(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
+    (void)state;
+    struct spr_generate_opts o = options();
     size_t n[3];
     char *text[3];
     for (int i = 0; i < 3; i++) {
         o.seed = i == 2 ? 10 : 9;
-        assert_int_equal(spr_generate(p->ctx, &o), SPR_OK);
-        text[i] = slurp(p->trace, &n[i]);
+        assert_int_equal(spr_generate(ctx, &o), SPR_OK);
+        text[i] = slurp(o.out, &n[i]);
     }
     assert_true(n[0] == n[1] && !memcmp(text[0], text[1], n[0]));
     assert_false(n[0] == n[2] && !memcmp(text[0], text[2], n[0]));
@@ -75,12 +42,12 @@ static void the_same_seed_gives_the_same_bytes_and_another_one_does_not(void **s
 }
 
 static void every_line_has_the_form_of_a_trace_and_stays_inside_the_vm(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_OK);
+    (void)state;
+    struct spr_generate_opts o = options();
+    assert_int_equal(spr_generate(ctx, &o), SPR_OK);
     size_t n;
     double size[17], memory[17];
-    char *text = slurp(p->side, &n), *line = strchr(text, '\n') + 1;
+    char *text = slurp(in_scratch("fleet.csv.vms.csv"), &n), *line = strchr(text, '\n') + 1;
     assert_int_equal(strncmp(text, "vm,cpu_cores,memory_bytes,class,replica,spillable\n", 50), 0);
     for (int i = 0; i < 17; i++, line = strchr(line, '\n') + 1) {
         int vm;
@@ -94,7 +61,7 @@ static void every_line_has_the_form_of_a_trace_and_stays_inside_the_vm(void **st
     }
     assert_true(*line == 0);
     free(text);
-    text = slurp(p->trace, &n);
+    text = slurp(o.out, &n);
     line = strchr(text, '\n') + 1;
     for (long row = 0; row < 17 * 3 * 288; row++, line = strchr(line, '\n') + 1) {
         long t;
@@ -114,12 +81,12 @@ static void every_line_has_the_form_of_a_trace_and_stays_inside_the_vm(void **st
 }
 
 static void a_stationary_fleet_has_only_steady_vms_without_a_period(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
+    (void)state;
+    struct spr_generate_opts o = options();
     o.stationary = 1;
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_OK);
+    assert_int_equal(spr_generate(ctx, &o), SPR_OK);
     size_t n, rows = 0;
-    char *text = slurp(p->truth, &n);
+    char *text = slurp(o.truth, &n);
     for (char *at = text; (at = strstr(at, ",steady-state,\n")); at++)
         rows++;
     assert_int_equal(rows, 17);
@@ -127,51 +94,50 @@ static void a_stationary_fleet_has_only_steady_vms_without_a_period(void **state
 }
 
 static void a_device_gets_no_side_file_and_its_failure_names_it(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
+    (void)state;
+    struct spr_generate_opts o = options();
     struct stat st;
     o.truth = NULL;
     o.out = "/dev/null";
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_OK);
+    assert_int_equal(spr_generate(ctx, &o), SPR_OK);
     assert_int_not_equal(stat("/dev/null.vms.csv", &st), 0);
     o.out = "/dev/full";
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_E_IO);
-    struct spr_error e = {.size = sizeof e};
-    assert_int_equal(spr_context_error(p->ctx, &e), SPR_OK);
-    assert_non_null(e.file);
-    assert_string_equal(e.file, "/dev/full");
+    assert_int_equal(spr_generate(ctx, &o), SPR_E_IO);
+    assert_string_equal(last_error().file, "/dev/full");
 }
 
 static void a_truth_that_cannot_be_written_leaves_no_trace(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
+    (void)state;
+    struct spr_generate_opts o = options();
     struct stat st;
     o.truth = "/nowhere-at-all/truth.csv";
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_E_IO);
-    assert_int_not_equal(stat(p->trace, &st), 0);
+    assert_int_equal(spr_generate(ctx, &o), SPR_E_IO);
+    assert_int_not_equal(stat(o.out, &st), 0);
 }
 
 static void nonsense_is_refused(void **state) {
-    struct place *p = *state;
-    struct spr_generate_opts o = options(p);
+    (void)state;
+    struct spr_generate_opts o = options();
     o.vms = -1;
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_E_ARG);
-    o = options(p), o.days = 4000;
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_E_ARG);
-    o = options(p), o.out = NULL;
-    assert_int_equal(spr_generate(p->ctx, &o), SPR_E_ARG);
-    assert_int_equal(spr_generate(p->ctx, NULL), SPR_E_ARG);
+    assert_int_equal(spr_generate(ctx, &o), SPR_E_ARG);
+    o = options(), o.days = 4000;
+    assert_int_equal(spr_generate(ctx, &o), SPR_E_ARG);
+    o = options(), o.out = NULL;
+    assert_int_equal(spr_generate(ctx, &o), SPR_E_ARG);
+    assert_int_equal(spr_generate(ctx, NULL), SPR_E_ARG);
     assert_int_equal(spr_generate(NULL, &o), SPR_E_ARG);
 }
 
+#define IO_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_begin, scratch_end)
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_same_seed_gives_the_same_bytes_and_another_one_does_not, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(every_line_has_the_form_of_a_trace_and_stays_inside_the_vm, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_stationary_fleet_has_only_steady_vms_without_a_period, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_device_gets_no_side_file_and_its_failure_names_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_truth_that_cannot_be_written_leaves_no_trace, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(nonsense_is_refused, set_up, tear_down),
+        IO_TEST(the_same_seed_gives_the_same_bytes_and_another_one_does_not),
+        IO_TEST(every_line_has_the_form_of_a_trace_and_stays_inside_the_vm),
+        IO_TEST(a_stationary_fleet_has_only_steady_vms_without_a_period),
+        IO_TEST(a_device_gets_no_side_file_and_its_failure_names_it),
+        IO_TEST(a_truth_that_cannot_be_written_leaves_no_trace),
+        IO_TEST(nonsense_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* shardpredict generate: a seeded fleet trace. */
-#include <string.h>
+#include <stdlib.h>
 
 #include "tool.h"
 
@@ -52,5 +52,6 @@ int verb_generate(int argc, const char **argv) {
     rc = spr_generate(ctx, &opts);
     int code = rc < 0 ? tool_error(ctx, out) : EXIT_DONE;
     tool_context_free(ctx);
+    free(out), free(truth);
     return code;
 }

@@ -220,5 +220,8 @@ int verb_profile(int argc, const char **argv) {
         return EXIT_FAILED;
     int code = run(ctx, &q);
     tool_context_free(ctx);
+    for (size_t i = 0; q.traces[i]; i++)
+        free((char *)(uintptr_t)q.traces[i]);
+    free((void *)(uintptr_t)q.traces), free(q.map), free(q.where);
     return code;
 }

@@ -161,9 +161,13 @@ static void parabola(const double *r, int64_t k, double *at) {
 static double refine(const struct search *s, int64_t lag) {
     double period, at;
     parabola(s->r, lag, &period);
-    for (int64_t j = 2; (double)j * period * 1.02 + 3 < (double)s->lags; j *= 2) {
+    for (int64_t j = 2;; j *= 2) {
         double aim = (double)j * period;
-        int64_t reach = (int64_t)SPR_MAX(2.0, period / 8), from = (int64_t)(aim + 0.5) - reach, best = from;
+        /* narrow enough that the neighbour multiples stay outside */
+        int64_t reach = period < 5 ? 1 : (int64_t)SPR_MAX(2.0, period / 8), from = (int64_t)(aim + 0.5) - reach,
+                best = from;
+        if (from + 2 * reach >= s->lags)
+            break;
         for (int64_t k = from; k <= from + 2 * reach; k++)
             if (s->r[k] > s->r[best])
                 best = k;
@@ -173,6 +177,19 @@ static double refine(const struct search *s, int64_t lag) {
         period = at / (double)j;
     }
     return period;
+}
+
+/* A period of a few steps is seen better by the spectrum than by a parabola through three coarse lags. */
+static double sharpen(const struct search *s, double period) {
+    double f = (double)s->size / period, at;
+    int64_t from = (int64_t)(0.9 * f), to = SPR_MIN((int64_t)(1.1 * f) + 1, s->size / 2 - 1), best = from;
+    for (int64_t i = from; i <= to; i++)
+        if (s->power[i] > s->power[best])
+            best = i;
+    if (best <= from || best >= to)
+        return period;
+    parabola(s->power, best, &at);
+    return (double)s->size / at;
 }
 
 static void find_hills(struct search *s) {
@@ -186,7 +203,8 @@ static void find_hills(struct search *s) {
         double height = r[k] - SPR_MAX(left, right);
         if (height < 0.03)
             continue;
-        s->hills[s->hill_count++] = (struct hill){k, r[k], height, refine(s, k)};
+        double period = refine(s, k);
+        s->hills[s->hill_count++] = (struct hill){k, r[k], height, period < 8 ? sharpen(s, period) : period};
     }
 }
 
@@ -216,12 +234,15 @@ static bool is_calendar(const struct search *s, double period) {
     return fabs(p / 86400 - 1) < 0.01 || fabs(p / 604800 - 1) < 0.01;
 }
 
-/* Lags nearer to each other than the correlation reaches are one try. */
-static double independent_lags(const struct search *s) {
-    int64_t reach = 1;
-    while (reach < s->n / 12 && s->r[reach] > 0.5)
-        reach++;
-    return (double)(s->n / 3) / (double)reach;
+/* How many lags were looked at: neighbours on the same hillside are one try. */
+static double independent_lags(const struct search *s, const struct hill *h) {
+    double half = h->r - h->height / 2;
+    int64_t left = 1, right = 1;
+    while (left < h->lag && s->r[h->lag - left] > half)
+        left++;
+    while (h->lag + right < s->lags && s->r[h->lag + right] > half)
+        right++;
+    return SPR_MAX(1.0, 2 * (double)(s->n / 3) / (double)(left + right));
 }
 
 static bool passes(struct search *s, const struct hill *h, int round) {
@@ -235,7 +256,7 @@ static bool passes(struct search *s, const struct hill *h, int round) {
     struct spr__alignment a = spr__align_test(s->flat, s->n, h->period, o->permutations,
                                               s->t->seed + (uint64_t)h->lag * 8 + (uint64_t)round, s->room);
     /* The hill was picked among many lags; the clock's own periods were there before the data. */
-    double tries = is_calendar(s, h->period) ? 1 : independent_lags(s);
+    double tries = is_calendar(s, h->period) ? 1 : independent_lags(s, h);
     double exceptions = cycles < 6 ? 0 : cycles < 9 ? 1.01 / floor(cycles) : 0.35;
     return a.share <= o->significance && a.tail * tries <= o->significance && a.alike >= 1 - exceptions;
 }

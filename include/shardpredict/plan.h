@@ -164,8 +164,11 @@ struct spr_planner_config {
     double hold_s;           /**< REACTIVE: keep the largest need of the last so many s; 0 = 900, SPR_NONE = 0 */
     const double *reserve;   /**< STATIC: [host][resource of the fleet] amounts, copied */
     int64_t reserve_count;   /**< numbers in reserve */
-    /** GIVEN: fill need[host] of one resource and vm_demand[vm] as of now; called on the planner's thread */
-    int (*given)(void *user, const spr_fleet *fleet, int resource, double *need, double *vm_demand);
+    /**
+     * GIVEN: fill, for one resource, need[host] (the load to plan for), vm_demand[vm] (what to size
+     * shards for) and host_peak[host] (what a target must keep for itself); called on the planner's thread
+     */
+    int (*given)(void *user, const spr_fleet *fleet, int resource, double *need, double *vm_demand, double *host_peak);
     void *user;              /**< given to it */
 };
 

@@ -25,6 +25,9 @@ void spr__strfree(const spr_context *ctx, char *text);
 /* Room for `need` items in a growing array of `*cap`; doubles. 0 or SPR_E_NOMEM (block untouched). */
 int spr__reserve(const spr_context *ctx, void **block, size_t *cap, size_t need, size_t each);
 
+/* The memory hooks of a context, for a context of one's own beside it. */
+void spr__context_hooks(const spr_context *ctx, struct spr_allocator *out);
+
 /* Errors: leave a record and return its code, so that a call can `return spr__fail(ctx, SPR_E_ARG, "...")`. */
 int spr__fail(const spr_context *ctx, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int spr__fail_at(const spr_context *ctx, int code, const char *file, int64_t line, int64_t column, const char *format, ...)

@@ -94,6 +94,8 @@ void spr_context_unref(spr_context *ctx) {
     a.free(a.user, ctx, sizeof *ctx);
 }
 
+void spr__context_hooks(const spr_context *ctx, struct spr_allocator *out) { *out = ctx->allocator; }
+
 int spr_context_simd(const spr_context *ctx) { return ctx ? ctx->simd : SPR_SIMD_PLAIN; }
 uint64_t spr_context_seed(const spr_context *ctx) { return ctx ? ctx->seed : 0; }
 

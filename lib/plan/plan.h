@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The inside of planning: the board a plan is worked out on, and the rules of need. */
+#ifndef SPR_LIB_PLAN_H
+#define SPR_LIB_PLAN_H
+
+#include <shardpredict/ops/planner.h>
+
+#include "fleet/fleet.h"
+
+/* A shard on the board; amounts change while the plan is made. */
+struct board_shard {
+    uint64_t id; /* 0: made by this plan */
+    int32_t vm, host, state;
+    int32_t next;   /* next shard of the VM, -1 = last */
+    int32_t action; /* action of this plan that makes or grows it, -1 = none */
+    bool gone;      /* this plan gives all of it back */
+    double ready[SPR_RESOURCES_MAX], pending[SPR_RESOURCES_MAX], less[SPR_RESOURCES_MAX];
+    double used[SPR_RESOURCES_MAX]; /* of the ready part, what serves now */
+};
+
+/*
+ * The board: what of a fleet changes while a plan is worked out, in columns [..][i] of the i-th resource in use.
+ * Rebuilt for every plan; its memory is kept between plans.
+ */
+struct board {
+    const spr_context *ctx;
+    const spr_fleet *fleet;
+    struct spr_plan_opts opts;
+    int64_t now_ns;
+    int32_t hosts, vms, r;
+    double *capacity, *held, *load, *peak; /* [host][r]; load: its VMs' demand; peak: what it must keep for itself */
+    bool *stale;                           /* [host]: metrics of one of its VMs are old */
+    double *size_for, *holds;              /* [vm][r]: what shards are sized for; ready + pending anywhere */
+    int32_t *first;                        /* [vm]: its first shard */
+    bool *done;                            /* [vm]: had its turn */
+    struct board_shard *shards;
+    size_t shard_count, shard_cap;
+    size_t host_room, vm_room; /* allocated sizes */
+    int32_t r_room;
+};
+
+int spr__board_load(struct board *b, const spr_context *ctx, const struct spr_plan_input *in);
+void spr__board_finish(struct board *b);
+/* Capacity of host h that no shard holds, at least a twentieth of it. */
+double spr__board_left(const struct board *b, int32_t h, int32_t i);
+/* What target h could still take of resource i under the room rule. */
+double spr__board_room(const struct board *b, int32_t h, int32_t i);
+/* Share of VM v's demand that its shards could serve now, 0..1. */
+double spr__board_share(const struct board *b, int32_t v);
+int spr__board_add_shard(struct board *b, int32_t vm, int32_t host, int32_t *index);
+
+/* What a host's VMs should hold elsewhere of one resource: request up to `up`, give back down to `down`. */
+struct need {
+    double up, down;
+    double evict; /* how much of what others hold on this host must go back for its own sake */
+    int32_t because_up, because_down;
+    double quantile, worth, cost, threshold, forecast;
+};
+
+/* State of the built-in planner between plans. */
+struct builtin {
+    spr_context *ctx;
+    struct spr_planner_config config;
+    double *reserve;
+    struct board board;
+    int32_t start;    /* host whose turn is first; moves by 7 every plan, so that no host is always last */
+    double *ring;     /* REACTIVE: [host][r][slot] needs of the last ticks */
+    size_t ring_size;
+    int32_t ring_slots;
+    int64_t ticks;
+    struct need *needs; /* [host][r] */
+    size_t need_size;
+    double *given; /* GIVEN: [host][r] loads to plan for, then scratch */
+    size_t given_size;
+    struct spr_action *actions;
+    size_t action_count, action_cap;
+    int64_t day; /* limits count per day of monotonic time */
+    int32_t *vm_actions, *host_actions, all_actions;
+    size_t vm_action_size, host_action_size;
+};
+
+/* Once a plan, then host by host in turn: what earlier hosts put on a later one counts there. */
+int spr__need_prepare(struct builtin *p, const struct spr_plan_input *in);
+void spr__need_host(struct builtin *p, const struct spr_plan_input *in, int32_t h);
+/* The value rule for resource i of host h, whose total is `row` of the forecast. */
+void spr__need_value(const struct board *b, const spr_forecast *f, int64_t row, int32_t h, int32_t i, struct need *out);
+int spr__fill_host(struct builtin *p, int32_t h, const struct spr_plan_output *out);
+
+#endif

@@ -16,6 +16,9 @@ extern "C" {
 /** The slots may be called from any thread (one at a time a state). Without it: on the thread that called the library. */
 #define SPR_CAP_ANY_THREAD (UINT64_C(1) << 0)
 
+/** `update` keeps the parameters fresh by itself; without it the controller fits anew once a day. */
+#define SPR_CAP_REFITS_ITSELF (UINT64_C(1) << 1)
+
 /** What `open` is told. */
 struct spr_forecaster_env {
     size_t size;              /**< sizeof this struct as the library knows it */

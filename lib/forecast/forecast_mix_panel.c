@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The mix as a forecaster: panels in, one row after the other or side by side. */
+#include "forecast/mix.h"
+
+static void forget_rows(struct mix *m) {
+    spr__free(m->ctx, m->rows, (size_t)m->count, sizeof *m->rows);
+    spr__free(m->ctx, m->block, m->block_size, sizeof *m->block);
+    spr__free(m->ctx, m->bins, (size_t)(m->count * m->week), 1);
+    spr__free(m->ctx, m->scratch, (size_t)(m->count * m->scratch_size), sizeof *m->scratch);
+    m->rows = NULL, m->block = NULL, m->bins = NULL, m->scratch = NULL;
+    m->count = 0;
+}
+
+static void mix_close(void *state) {
+    struct mix *m = state;
+    forget_rows(m);
+    spr__free(m->ctx, m, 1, sizeof *m);
+}
+
+static int mix_open(const struct spr_forecaster_env *env, void **state) {
+    spr_context *ctx = env->env->context;
+    struct spr_mix_opts o;
+    int rc = spr__opts_copy(ctx, "spr_mix_opts", env->config, &o, sizeof o);
+    if (rc < 0)
+        return rc;
+    double day = o.period > 0 ? o.period : fmax(1, (double)SPR__DAY_NS / (double)env->step_ns);
+    if (env->level_count > MIX_LEVELS || o.period < 0 || o.window < 0 || o.memory < 0 || day > 1e6)
+        return spr__fail(ctx, SPR_E_ARG, "spr_mix_opts: period, window or memory is out of range, or more than %d levels",
+                         MIX_LEVELS);
+    struct mix *m = spr__alloc(ctx, 1, sizeof *m);
+    if (!m)
+        return spr__nomem(ctx);
+    m->ctx = ctx;
+    m->day = (int64_t)llround(day);
+    m->week = o.window > 0 ? o.window : 7 * m->day;
+    m->week = SPR_MAX(m->week, MIX_SIX);
+    m->fortnight = SPR_MAX(2 * m->week, 8 * m->day); /* the look at past days needs seven of them */
+    m->horizon = env->horizon;
+    m->levels = env->level_count;
+    for (int32_t k = 0; k < m->levels; k++) {
+        m->level[k] = env->levels[k];
+        if (fabs(m->level[k] - 0.5) < fabs(m->level[m->median] - 0.5))
+            m->median = k;
+    }
+    m->forget = 1 - 1 / (double)(o.memory > 0 ? o.memory : SPR_MAX(m->day, 2));
+    m->said_each = (int64_t)(m->horizon + 1) * MIX_EXPERTS * m->levels;
+    m->room = spr__mix_room(m);
+    m->scratch_size = SPR_MAX(m->week, m->said_each);
+    *state = m;
+    return SPR_OK;
+}
+
+/* ---- rows ---- */
+
+static double *cut(double **from, int64_t n) {
+    double *p = *from;
+    *from += n;
+    return p;
+}
+
+static int make_rows(struct mix *m, int64_t count) {
+    int64_t J = m->horizon + 1, K = m->levels;
+    int64_t each = 3 * m->room + J * K + J * MIX_BINS * K + J * m->said_each + m->said_each;
+    forget_rows(m);
+    m->count = count;
+    m->block_size = (size_t)(count * each);
+    m->rows = spr__alloc(m->ctx, (size_t)count, sizeof *m->rows);
+    m->block = spr__alloc(m->ctx, m->block_size, sizeof *m->block);
+    m->bins = spr__alloc(m->ctx, (size_t)(count * m->week), 1);
+    m->scratch = spr__alloc(m->ctx, (size_t)(count * m->scratch_size), sizeof *m->scratch);
+    if (!m->rows || !m->block || !m->bins || !m->scratch) {
+        forget_rows(m);
+        return spr__nomem(m->ctx);
+    }
+    double *at = m->block;
+    for (int64_t i = 0; i < count; i++) {
+        struct mix_row *r = &m->rows[i];
+        r->y = cut(&at, m->room);
+        r->look[0] = cut(&at, m->room);
+        r->look[1] = cut(&at, m->room);
+        r->change = cut(&at, J * K);
+        r->after = cut(&at, J * MIX_BINS * K);
+        r->said = cut(&at, J * m->said_each);
+        r->loss = cut(&at, m->said_each);
+        r->bin = &m->bins[i * m->week];
+        r->tabulated = r->consulted = -1;
+    }
+    return SPR_OK;
+}
+
+struct job {
+    struct mix *m;
+    const struct spr_panel *panel;
+    const double *now;
+    struct spr_forecaster_output *out;
+};
+
+/* The last three days (of a short history three quarters) teach the weights, what lies before only the tables. */
+static void fit_row(void *arg, size_t i) {
+    struct job *j = arg;
+    struct mix *m = j->m;
+    int64_t n = j->panel->steps, first = n >= 3 * m->day ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
+    double *scratch = &m->scratch[(int64_t)i * m->scratch_size];
+    first = SPR_MAX(first, 2);
+    for (int64_t t = 0; t < first; t++)
+        spr__mix_remember(m, &m->rows[i], spr__panel_value(j->panel, (int64_t)i, t));
+    spr__mix_begin(m, &m->rows[i], scratch);
+    for (int64_t t = first; t < n; t++)
+        spr__mix_step(m, &m->rows[i], spr__panel_value(j->panel, (int64_t)i, t), scratch);
+}
+
+static int mix_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
+    struct mix *m = state;
+    (void)first_step, (void)budget; /* one pass, no loss to evaluate */
+    if (history->steps < 8)
+        return spr__fail(m->ctx, SPR_E_HISTORY, "the mix needs at least 8 steps of history, there are %lld",
+                         (long long)history->steps);
+    int rc = make_rows(m, history->series);
+    if (rc < 0)
+        return rc;
+    struct job j = {m, history, NULL, NULL};
+    spr__parallel(m->ctx, (size_t)m->count, fit_row, &j);
+    return SPR_OK;
+}
+
+static void update_row(void *arg, size_t i) {
+    struct job *j = arg;
+    for (int64_t t = 0; t < j->panel->steps; t++)
+        spr__mix_step(j->m, &j->m->rows[i], spr__panel_value(j->panel, (int64_t)i, t), &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+}
+
+static int mix_update(void *state, const struct spr_panel *steps) {
+    struct mix *m = state;
+    struct job j = {m, steps, NULL, NULL};
+    if (steps->series != m->count)
+        return spr__fail(m->ctx, SPR_E_ARG, "the mix was fitted on %lld series, the update has %lld", (long long)m->count,
+                         (long long)steps->series);
+    spr__parallel(m->ctx, (size_t)m->count, update_row, &j);
+    return SPR_OK;
+}
+
+static void ask_row(void *arg, size_t i) {
+    struct job *j = arg;
+    const struct mix *m = j->m;
+    spr__mix_ask(m, &j->m->rows[i], j->now ? j->now[i] : NAN, &j->out->points[(int64_t)i * m->horizon],
+                 &j->out->quantiles[(int64_t)i * m->horizon * m->levels], &m->scratch[(int64_t)i * m->scratch_size]);
+}
+
+static int mix_predict(void *state, const double *now, struct spr_forecaster_output *out) {
+    struct mix *m = state;
+    struct job j = {m, NULL, now, out};
+    if (!m->count)
+        return spr__fail(m->ctx, SPR_E_STATE, "the mix was not fitted yet");
+    spr__parallel(m->ctx, (size_t)m->count, ask_row, &j);
+    return SPR_OK;
+}
+
+static const struct spr_forecaster_ops mix = {
+    .size = sizeof mix,
+    .name = "mix",
+    .license = "MIT OR Apache-2.0",
+    .caps = SPR_CAP_ANY_THREAD | SPR_CAP_REFITS_ITSELF,
+    .open = mix_open,
+    .close = mix_close,
+    .fit = mix_fit,
+    .update = mix_update,
+    .predict = mix_predict,
+};
+const struct spr_forecaster_ops *spr_forecaster_mix(void) { return &mix; }

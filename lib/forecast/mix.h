@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The inside of the mix: one row of it, and the numbers that make it what it is. */
+#ifndef SPR_LIB_MIX_H
+#define SPR_LIB_MIX_H
+
+#include "forecast/forecast.h"
+
+enum {
+    MIX_LAST,      /* last value + quantiles of the changes j steps later, one week */
+    MIX_LAST_HOUR, /* quantiles of the last 12 steps */
+    MIX_LAST_SIX,  /* quantiles of the last 72 steps */
+    MIX_BIN,       /* quantiles of what followed j steps after a value in the same fifth of the range, one week */
+    MIX_ALIKE,     /* last value + changes after the moments most like this one, two weeks */
+    MIX_EXPERTS,
+    MIX_HOUR = 12,
+    MIX_SIX = 72,
+    MIX_BINS = 5,
+    MIX_NEAR = 60,
+    MIX_LOOKS = 2,
+    MIX_LEVELS = 64
+};
+
+struct mix_row {
+    double *y, *look[MIX_LOOKS]; /* history and what its moments look like: [first .. first + count) of `room` */
+    int64_t first, count, seen;  /* seen: closed steps so far = index of the running step */
+    int64_t tabulated, consulted, first_said;
+    double consulted_y, scale;
+    double edge[MIX_BINS - 1];
+    double *change; /* [j][level] */
+    double *after;  /* [j][bin][level] */
+    double *said;   /* [seen % (horizon + 1)][j][expert][level] */
+    double *loss;   /* [j][expert][level] */
+    uint8_t *bin;   /* [week] scratch */
+};
+
+struct mix {
+    spr_context *ctx;
+    int64_t day, week, fortnight, room, said_each, scratch_size;
+    int32_t horizon, levels, median;
+    double forget, level[MIX_LEVELS];
+    int64_t count;
+    struct mix_row *rows;
+    double *block; /* all the rows' numbers */
+    size_t block_size;
+    uint8_t *bins;
+    double *scratch; /* [row][scratch_size] */
+};
+
+int64_t spr__mix_room(const struct mix *m);
+void spr__mix_look(const struct mix *m, const struct mix_row *r, int64_t i, double y, double *hour, double *days);
+void spr__mix_remember(struct mix *m, struct mix_row *r, double y);
+void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
+void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
+void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *scratch);
+
+#endif

@@ -31,7 +31,7 @@ static int parse_text(struct spr__doc *d) {
     struct fy_parse_cfg cfg = {.search_path = "", .flags = FYPCF_QUIET, .diag = diag};
     d->fy = fy_document_build_from_string(&cfg, d->text, d->bytes);
     int rc = d->fy && !fy_diag_got_error(diag) ? SPR_OK : keep_first_error(d->ctx, d->path, diag);
-    fy_diag_unref(diag);
+    fy_diag_destroy(diag); /* unref alone would leave the collected errors behind */
     return rc;
 }
 

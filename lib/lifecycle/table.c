@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The transition tables of doc/lifecycle.md, word for word; a test compares the two. */
+#include "lifecycle/lifecycle.h"
+
+enum { R = 1 << SPR_SHARD_REPLICA, H = 1 << SPR_SHARD_HEADROOM, B = R | H };
+
+#define S(name) (1u << SPR_SHARD_##name)
+#define ROW(kinds, from, event, to)                                                                                    \
+    { kinds, SPR_SHARD_##from, SPR__EVENT_##event, (uint16_t)(to) }
+
+const struct spr__transition spr__transitions[] = {
+    ROW(R, PLANNED, SUBMITTED, S(ALLOCATING)),
+    ROW(H, PLANNED, RESERVED, S(RESERVED)),
+    ROW(B, PLANNED, GROWN, S(PLANNED)),
+    ROW(B, PLANNED, SHRUNK, S(PLANNED) | S(DRAINING)),
+    ROW(B, PLANNED, FAILED, S(PLANNED) | S(FAILED)),
+    ROW(B, PLANNED, LOST, S(UNKNOWN)),
+    ROW(B, PLANNED, FOUND, S(ADOPTED)),
+    ROW(B, PLANNED, FORGOTTEN, S(DRAINING)),
+
+    ROW(H, RESERVED, RESERVED, S(RESERVED)),
+    ROW(B, RESERVED, SUBMITTED, S(ALLOCATING)),
+    ROW(B, RESERVED, GROWN, S(RESERVED)),
+    ROW(B, RESERVED, SHRUNK, S(RESERVED) | S(DRAINING)),
+    ROW(B, RESERVED, FAILED, S(FAILED)),
+    ROW(B, RESERVED, LOST, S(UNKNOWN)),
+    ROW(B, RESERVED, FOUND, S(ADOPTED)),
+    ROW(B, RESERVED, FORGOTTEN, S(DRAINING)),
+
+    ROW(R, ALLOCATING, ALLOCATED, S(WARMING)),
+    ROW(H, ALLOCATING, ALLOCATED, S(WARM)),
+    ROW(B, ALLOCATING, GROWN, S(ALLOCATING)),
+    ROW(B, ALLOCATING, SHRUNK, S(ALLOCATING) | S(DRAINING)),
+    ROW(B, ALLOCATING, DRAINED, S(ALLOCATING)),
+    ROW(B, ALLOCATING, FAILED, S(ALLOCATING) | S(DRAINING) | S(FAILED)),
+    ROW(B, ALLOCATING, LOST, S(UNKNOWN)),
+    ROW(B, ALLOCATING, FOUND, S(ADOPTED)),
+    ROW(B, ALLOCATING, FORGOTTEN, S(DRAINING)),
+
+    ROW(R, WARMING, ALLOCATED, S(WARMING)),
+    ROW(R, WARMING, WARMED, S(WARM)),
+    ROW(R, WARMING, GROWN, S(WARMING)),
+    ROW(R, WARMING, SHRUNK, S(WARMING) | S(ALLOCATING) | S(DRAINING)),
+    ROW(R, WARMING, DRAINED, S(WARMING)),
+    ROW(R, WARMING, FAILED, S(WARMING) | S(ALLOCATING) | S(DRAINING) | S(FAILED)),
+    ROW(R, WARMING, LOST, S(UNKNOWN)),
+    ROW(R, WARMING, FOUND, S(ADOPTED)),
+    ROW(R, WARMING, FORGOTTEN, S(DRAINING)),
+
+    ROW(R, WARM, ACTIVATED, S(SERVING)),
+    ROW(B, WARM, ALLOCATED, S(WARM)),
+    ROW(R, WARM, WARMED, S(WARM)),
+    ROW(B, WARM, GROWN, S(WARM)),
+    ROW(R, WARM, SHRUNK, S(WARM) | S(WARMING) | S(ALLOCATING) | S(DRAINING)),
+    ROW(H, WARM, SHRUNK, S(WARM) | S(ALLOCATING) | S(DRAINING)),
+    ROW(B, WARM, DRAINED, S(WARM)),
+    ROW(B, WARM, FAILED, S(WARM) | S(FAILED)),
+    ROW(B, WARM, LOST, S(UNKNOWN)),
+    ROW(B, WARM, OBSERVED, S(WARM) | S(SERVING) | S(DRAINING)),
+    ROW(B, WARM, FOUND, S(ADOPTED)),
+    ROW(B, WARM, FORGOTTEN, S(DRAINING)),
+    ROW(B, WARM, PROMOTED, S(RELEASED)),
+
+    ROW(R, SERVING, COOLED, S(WARM)),
+    ROW(B, SERVING, ALLOCATED, S(SERVING)),
+    ROW(R, SERVING, WARMED, S(SERVING)),
+    ROW(B, SERVING, GROWN, S(SERVING)),
+    ROW(R, SERVING, SHRUNK, S(SERVING) | S(WARMING) | S(ALLOCATING) | S(DRAINING)),
+    ROW(H, SERVING, SHRUNK, S(SERVING) | S(ALLOCATING) | S(DRAINING)),
+    ROW(B, SERVING, DRAINED, S(SERVING)),
+    ROW(B, SERVING, FAILED, S(SERVING)),
+    ROW(B, SERVING, LOST, S(UNKNOWN)),
+    ROW(B, SERVING, OBSERVED, S(SERVING) | S(WARM) | S(DRAINING)),
+    ROW(B, SERVING, FOUND, S(ADOPTED)),
+    ROW(B, SERVING, FORGOTTEN, S(DRAINING)),
+    ROW(B, SERVING, PROMOTED, S(RELEASED)),
+
+    ROW(B, DRAINING, GROWN, S(ALLOCATING)),
+    ROW(B, DRAINING, DRAINED, S(DRAINING)),
+    ROW(B, DRAINING, GONE, S(RELEASED)),
+    ROW(B, DRAINING, LOST, S(UNKNOWN)),
+    ROW(B, DRAINING, OBSERVED, S(DRAINING)),
+    ROW(B, DRAINING, FOUND, S(ADOPTED)),
+    ROW(B, DRAINING, FORGOTTEN, S(DRAINING)),
+
+    ROW(B, FAILED, GONE, S(RELEASED)),
+    ROW(B, FAILED, LOST, S(UNKNOWN)),
+    ROW(B, FAILED, FOUND, S(ADOPTED)),
+    ROW(B, FAILED, FORGOTTEN, S(DRAINING)),
+
+    ROW(R, UNKNOWN, OBSERVED, S(ALLOCATING) | S(WARMING) | S(WARM) | S(SERVING) | S(DRAINING) | S(FAILED)),
+    ROW(H, UNKNOWN, OBSERVED, S(RESERVED) | S(ALLOCATING) | S(WARM) | S(SERVING) | S(DRAINING) | S(FAILED)),
+    ROW(B, UNKNOWN, SHRUNK, S(UNKNOWN)),
+    ROW(B, UNKNOWN, FOUND, S(ADOPTED)),
+    ROW(B, UNKNOWN, FORGOTTEN, S(DRAINING)),
+
+    ROW(R, ADOPTED, ADOPTED, S(ALLOCATING) | S(WARMING) | S(WARM) | S(SERVING) | S(DRAINING)),
+    ROW(H, ADOPTED, ADOPTED, S(RESERVED) | S(ALLOCATING) | S(WARM) | S(SERVING) | S(DRAINING)),
+    ROW(B, ADOPTED, SHRUNK, S(ADOPTED)),
+    ROW(B, ADOPTED, LOST, S(UNKNOWN)),
+    ROW(B, ADOPTED, FOUND, S(ADOPTED)),
+    ROW(B, ADOPTED, FORGOTTEN, S(DRAINING)),
+};
+const size_t spr__transition_count = SPR_ARRAY_LEN(spr__transitions);
+
+const char *spr__event_name(int event) {
+    static const char *const names[] = {
+#define SPR_X(name, text) text,
+        SPR__EVENTS(SPR_X)
+#undef SPR_X
+    };
+    return event >= 0 && event < SPR__EVENT_COUNT ? names[event] : "invalid";
+}
+
+bool spr__transition_allowed(int kind, int from, int event, int to) {
+    for (size_t i = 0; i < spr__transition_count; i++) {
+        const struct spr__transition *t = &spr__transitions[i];
+        if (t->kinds >> kind & 1 && t->from == from && t->event == event)
+            return t->to >> to & 1;
+    }
+    return false;
+}

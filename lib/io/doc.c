@@ -35,15 +35,28 @@ static int parse_text(struct spr__doc *d) {
     return rc;
 }
 
-/* NUL and control bytes are never part of a document; say so in our words. */
+/* Bytes of the UTF-8 character at p (RFC 3629), 0 where there is none. The text ends with a NUL, which stops every run.
+ */
+static int utf8_length(const unsigned char *p) {
+    int n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
+        (p[0] == 0xF4 && p[1] > 0x8F))
+        return 0;
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    return n;
+}
+
+/* NUL, control bytes and broken UTF-8 are never part of a document; say so in our words (libfyaml may loop on them). */
 static int check_bytes(const struct spr__doc *d) {
     int64_t line = 1;
     if (strspn(d->text, " \t\r\n") == d->bytes)
         return spr__io_fail(d->ctx, SPR_E_FORMAT, d->path, 1, 0, "the file is empty");
-    for (size_t i = 0; i < d->bytes; i++) {
+    for (size_t i = 0; i < d->bytes; i += (size_t)utf8_length((const unsigned char *)&d->text[i])) {
         unsigned char c = (unsigned char)d->text[i];
         line += c == '\n';
-        if (c < 0x20 && c != '\n' && c != '\t' && c != '\r')
+        if ((c < 0x20 && c != '\n' && c != '\t' && c != '\r') || !utf8_length((const unsigned char *)&d->text[i]))
             return spr__io_fail(d->ctx, SPR_E_FORMAT, d->path, line, 0, "binary data: this is neither YAML nor JSON");
     }
     return SPR_OK;
@@ -331,8 +344,9 @@ void spr__doc_schema(struct spr__doc *d, spr__node *root) {
     spr__node *n = spr__doc_need(d, root, "schema");
     spr__doc_integer(d, n, 1, 1000, &schema);
     if (d->rc >= 0 && schema > 1) {
-        spr__doc_fail(d, n, "schema %lld is newer than this library (%s) reads", (long long)schema,
-                      spr_version_string());
-        d->rc = SPR_E_TOO_NEW;
+        const struct fy_mark *m = mark_of(n);
+        d->rc =
+            spr__io_fail(d->ctx, SPR_E_TOO_NEW, d->path, m ? m->line + 1 : 0, m ? m->column + 1 : 0,
+                         "schema %lld is newer than this library (%s) reads", (long long)schema, spr_version_string());
     }
 }

@@ -61,14 +61,18 @@ static inline spr_context *fuzz_context(void) {
 /* Every block must have come back, with the size it left. */
 static inline void fuzz_context_end(spr_context *ctx) {
     spr_context_unref(ctx);
-    if (fuzz_used)
+    if (fuzz_used) {
+        fprintf(stderr, "%zu bytes were not given back\n", fuzz_used);
         abort();
+    }
 }
 /* A failure must say why. */
 static inline void fuzz_told(spr_context *ctx, int rc) {
     struct spr_error e = {.size = sizeof e};
-    if (rc < 0 && (spr_context_error(ctx, &e) < 0 || e.code != rc || !e.text || !e.text[0]))
+    if (rc < 0 && (spr_context_error(ctx, &e) < 0 || e.code != rc || !e.text || !e.text[0])) {
+        fprintf(stderr, "code %d, and the context says %d '%s'\n", rc, e.code, e.text ? e.text : "");
         abort();
+    }
 }
 
 #endif

@@ -51,7 +51,7 @@ struct spr_controller_opts {
     const void *store_config;                   /**< for its open */
     struct spr_plan_opts plan;                  /**< size 0 = all defaults; control_s and step_s rule the loop */
     int32_t automation;                         /**< ::spr_automation */
-    int32_t horizon;                            /**< steps ahead; 0 = as far as the lead needs */
+    int32_t horizon;                            /**< steps ahead; 0 = as far as the lead needs; SPR_NONE = no forecasts are made */
     int64_t history_steps;                      /**< steps of history kept; 0 = 14 days */
     double refit_s;                             /**< a full fit this often; 0 = one day */
     uint64_t fence;                             /**< fencing number; 0 = one above the journal's */

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The controller's door: making one, stepping it, asking it. It never waits. */
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "control/control.h"
+
+#define INVENTORY_NS INT64_C(600000000000) /* who is there is asked this often */
+
+/* ---- waking ---- */
+
+static int notifier_open(spr_controller *c) {
+    if (pipe(c->notifier.fd) < 0) {
+        c->notifier.fd[0] = c->notifier.fd[1] = -1;
+        return spr__fail(c->ctx, SPR_E_IO, "no pipe to be woken by: %s", strerror(errno));
+    }
+    for (int i = 0; i < 2; i++) {
+        fcntl(c->notifier.fd[i], F_SETFL, O_NONBLOCK);
+        fcntl(c->notifier.fd[i], F_SETFD, FD_CLOEXEC);
+    }
+    return SPR_OK;
+}
+
+void spr_notify(spr_notifier *n) {
+    if (n && n->fd[1] >= 0) {
+        int saved = errno;
+        /* A full pipe is as readable as one can be: nothing is lost. */
+        if (write(n->fd[1], "", 1) < 0)
+            errno = saved;
+    }
+}
+
+static void notifier_empty(spr_notifier *n) {
+    char bytes[64];
+    while (read(n->fd[0], bytes, sizeof bytes) > 0)
+        ;
+}
+
+spr_notifier *spr_controller_notifier(spr_controller *c) { return c ? &c->notifier : NULL; }
+
+/* ---- making and ending ---- */
+
+static void on_event(void *user, const struct spr_lifecycle_event *event) {
+    spr_controller *c = user;
+    c->changed = true;
+    if (c->opts.event)
+        c->opts.event(c->opts.user, event);
+}
+
+static int copy_tables(spr_controller *c) {
+    static const size_t source_slots[] = {
+        offsetof(struct spr_source_ops, name),   offsetof(struct spr_source_ops, async),
+        offsetof(struct spr_source_ops, open),   offsetof(struct spr_source_ops, close),
+        offsetof(struct spr_source_ops, submit), offsetof(struct spr_source_ops, collect)};
+    static const size_t router_slots[] = {
+        offsetof(struct spr_router_ops, name),    offsetof(struct spr_router_ops, async),
+        offsetof(struct spr_router_ops, open),    offsetof(struct spr_router_ops, close),
+        offsetof(struct spr_router_ops, publish), offsetof(struct spr_router_ops, collect)};
+    const struct spr_controller_opts *o = &c->opts;
+    int rc = spr__ops_copy(c->ctx, "spr_source_ops", o->source, &c->source, sizeof c->source, source_slots,
+                           SPR_ARRAY_LEN(source_slots));
+    if (rc == SPR_OK && o->router)
+        rc = spr__ops_copy(c->ctx, "spr_router_ops", o->router, &c->router, sizeof c->router, router_slots,
+                           SPR_ARRAY_LEN(router_slots));
+    if (rc == SPR_OK)
+        rc = spr__ops_copy(c->ctx, "spr_forecaster_ops", o->forecaster ? o->forecaster : spr_forecaster_mix(),
+                           &c->forecaster_ops, sizeof c->forecaster_ops, NULL, 0);
+    return rc;
+}
+
+static int open_backends(spr_controller *c) {
+    const struct spr_controller_opts *o = &c->opts;
+    struct spr_env env = {sizeof env, c->ctx, &c->notifier, spr_context_seed(c->ctx)};
+    int rc = spr_planner_create(c->ctx, o->planner, o->planner_config, &c->planner);
+    if (rc == SPR_OK && (rc = c->source.open(&env, o->source_config, &c->source_state)) < 0)
+        c->source_state = NULL;
+    if (rc == SPR_OK && o->router) {
+        rc = c->router.open(&env, o->router_config, &c->router_state);
+        c->has_router = rc == SPR_OK;
+    }
+    if (rc == SPR_OK && o->driver) {
+        struct spr_lifecycle_opts l = {.size = sizeof l,
+                                       .driver = o->driver,
+                                       .driver_config = o->driver_config,
+                                       .store = o->store,
+                                       .store_config = o->store_config,
+                                       .notifier = &c->notifier,
+                                       .fence = o->fence,
+                                       .event = on_event,
+                                       .user = c};
+        rc = spr_lifecycle_create(c->ctx, &l, &c->lifecycle);
+    }
+    return rc;
+}
+
+static int check_opts(spr_controller *c) {
+    struct spr_controller_opts *o = &c->opts;
+    struct spr_plan_opts *p = &c->plan_opts;
+    int rc = spr__opts_copy(c->ctx, "spr_plan_opts", o->plan.size ? &o->plan : NULL, p, sizeof *p);
+    if (rc < 0)
+        return rc;
+    p->control_s = p->control_s > 0 ? p->control_s : 60;
+    p->step_s = p->step_s > 0 ? p->step_s : 300;
+    p->lead_s = p->lead_s == 0 ? 300 : p->lead_s;
+    p->pre_s = p->pre_s == 0 ? 60 : p->pre_s;
+    o->history_steps = o->history_steps ? o->history_steps : (int64_t)(14 * 86400 / p->step_s);
+    o->refit_s = o->refit_s > 0 ? o->refit_s : 86400;
+    if (o->automation < SPR_ADVISE || o->automation > SPR_AUTO || o->history_steps < 1 || o->history_steps > 1 << 22)
+        return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: automation %d or history_steps %lld is out of range",
+                         o->automation, (long long)o->history_steps);
+    if (o->automation != SPR_ADVISE && !o->driver)
+        return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: acting needs a driver");
+    c->automation = o->automation;
+    c->step_ns = (int64_t)llround(p->step_s * 1e9);
+    c->control_ns = (int64_t)llround(p->control_s * 1e9);
+    return SPR_OK;
+}
+
+int spr_controller_create(spr_context *ctx, const struct spr_controller_opts *opts, spr_controller **out) {
+    if (!ctx || !out)
+        return SPR_E_ARG;
+    spr_controller *c = spr__alloc(ctx, 1, sizeof *c);
+    if (!c)
+        return spr__nomem(ctx);
+    c->ctx = spr_context_ref(ctx);
+    c->notifier.fd[0] = c->notifier.fd[1] = -1;
+    c->running = -1;
+    int rc = spr__opts_copy(ctx, "spr_controller_opts", opts, &c->opts, sizeof c->opts);
+    if (rc == SPR_OK && (rc = check_opts(c)) == SPR_OK && (rc = copy_tables(c)) == SPR_OK &&
+        (rc = notifier_open(c)) == SPR_OK)
+        rc = open_backends(c);
+    if (rc < 0) {
+        spr_controller_destroy(c);
+        return rc;
+    }
+    *out = c;
+    return SPR_OK;
+}
+
+void spr_controller_destroy(spr_controller *c) {
+    if (!c)
+        return;
+    spr_context *ctx = c->ctx;
+    c->opts.event = NULL; /* nobody is called from here on */
+    spr_lifecycle_destroy(c->lifecycle);
+    if (c->has_router)
+        c->router.close(c->router_state);
+    if (c->source_state)
+        c->source.close(c->source_state);
+    spr_planner_destroy(c->planner);
+    spr_forecaster_destroy(c->forecaster);
+    spr_forecast_unref(c->forecast);
+    spr_routes_unref(c->routes);
+    spr_plan_unref(c->plan);
+    spr_fleet_unref(c->fleet);
+    spr__demand_finish(c);
+    spr_fleet_unref(c->inventory);
+    for (int i = 0; i < 2; i++)
+        if (c->notifier.fd[i] >= 0)
+            close(c->notifier.fd[i]);
+    spr__free(ctx, c, 1, sizeof *c);
+    spr_context_unref(ctx);
+}
+
+/* ---- stepping ---- */
+
+/* The first error counts; the step goes on all the same. */
+static void keep(int *first, int rc) {
+    if (rc < 0 && *first == SPR_OK)
+        *first = rc;
+}
+
+static int take_inventory(spr_controller *c, spr_fleet *inventory, struct spr_time now) {
+    c->next_inventory = now.mono_ns + INVENTORY_NS;
+    if (!inventory)
+        return SPR_OK;
+    if (c->inventory && inventory->inventory == c->inventory->inventory) {
+        spr_fleet_unref(inventory);
+        return SPR_OK;
+    }
+    if (!c->inventory) /* the first round has an interval to look back on */
+        c->next_tick = now.mono_ns + c->control_ns;
+    int rc = spr__inventory_changed(c, inventory);
+    if (rc < 0)
+        spr_fleet_unref(inventory);
+    return rc;
+}
+
+static int source_said(spr_controller *c, struct spr_source_completion *s, struct spr_time now, bool *samples) {
+    if (s->ticket == c->asked_inventory) {
+        c->asked_inventory = 0;
+        if (s->outcome == SPR_DONE)
+            return take_inventory(c, s->inventory, now);
+        c->next_inventory = now.mono_ns + c->control_ns;
+    } else if (s->ticket == c->asked_samples) {
+        c->asked_samples = 0;
+        if (s->outcome == SPR_DONE) {
+            *samples = true;
+            return c->inventory ? spr__demand_take(c, s) : SPR_OK;
+        }
+    } else {
+        return SPR_OK;
+    }
+    /* Missing is missing: nothing is concluded from silence, nothing is given back because of it. */
+    return spr__fail_of(c->ctx, s->code < 0 ? s->code : SPR_E_IO, NULL, NULL, "the source did not answer: %s",
+                        s->text ? s->text : spr_error_text(s->code));
+}
+
+static int collect_source(spr_controller *c, struct spr_time now, bool *samples) {
+    int first = SPR_OK;
+    for (;;) {
+        struct spr_source_completion done[4];
+        size_t n = 0;
+        memset(done, 0, sizeof done);
+        int rc = c->source.collect(c->source_state, now, done, SPR_ARRAY_LEN(done), &n);
+        if (rc < 0)
+            return rc;
+        for (size_t i = 0; i < n; i++)
+            keep(&first, source_said(c, &done[i], now, samples));
+        if (n < SPR_ARRAY_LEN(done))
+            return first;
+    }
+}
+
+static int collect_router(spr_controller *c, struct spr_time now) {
+    struct spr_router_completion done[4];
+    size_t n = 0;
+    if (!c->has_router)
+        return SPR_OK;
+    int rc = c->router.collect(c->router_state, now, done, SPR_ARRAY_LEN(done), &n);
+    for (size_t i = 0; i < n && rc == SPR_OK; i++)
+        if (done[i].outcome != SPR_DONE)
+            rc = spr__fail(c->ctx, done[i].code < 0 ? done[i].code : SPR_E_IO, "the router did not take the routes: %s",
+                           done[i].text ? done[i].text : spr_error_text(done[i].code));
+    return rc;
+}
+
+static int ask(spr_controller *c, int verb, struct spr_time now, spr_ticket *ticket) {
+    return c->source.submit(c->source_state, verb, now, now.mono_ns + 2 * c->control_ns, ticket);
+}
+
+static int lifecycle_step(spr_controller *c, struct spr_time now) {
+    return c->lifecycle && c->fleet ? spr_lifecycle_step(c->lifecycle, c->fleet, now) : SPR_OK;
+}
+
+/* Shards changed: the snapshot and the routes follow at once, not at the next round. */
+static int follow(spr_controller *c, struct spr_time now) {
+    if (!c->changed || !c->fleet)
+        return SPR_OK;
+    c->changed = false;
+    int rc = spr__snapshot(c, now);
+    return rc < 0 ? rc : spr__publish(c, now);
+}
+
+int spr_controller_step(spr_controller *c, struct spr_time now) {
+    int first = SPR_OK;
+    bool samples = false;
+    if (!c)
+        return SPR_E_ARG;
+    notifier_empty(&c->notifier);
+    keep(&first, lifecycle_step(c, now));
+    keep(&first, follow(c, now));
+    keep(&first, collect_router(c, now));
+    if (!c->asked_inventory && now.mono_ns >= c->next_inventory)
+        keep(&first, ask(c, SPR_SOURCE_INVENTORY, now, &c->asked_inventory));
+    bool due = c->inventory && now.mono_ns >= c->next_tick;
+    if (due && !c->asked_samples) {
+        keep(&first, ask(c, SPR_SOURCE_SAMPLES, now, &c->asked_samples));
+        c->next_tick = c->next_tick && now.mono_ns < c->next_tick + c->control_ns ? c->next_tick + c->control_ns
+                                                                                  : now.mono_ns + c->control_ns;
+    }
+    keep(&first, collect_source(c, now, &samples));
+    if (samples && c->running >= 0 && (!c->lifecycle || spr_lifecycle_ready(c->lifecycle))) {
+        keep(&first, spr__tick(c, now));
+        keep(&first, lifecycle_step(c, now));
+        keep(&first, follow(c, now));
+    }
+    return first;
+}
+
+/* ---- waiting ---- */
+
+static int64_t deadline_of(const struct spr_async_ops *async, void *state) {
+    return async->size > offsetof(struct spr_async_ops, next_deadline) && async->next_deadline
+               ? async->next_deadline(state)
+               : INT64_MAX;
+}
+
+int64_t spr_controller_next_deadline(const spr_controller *c) {
+    if (!c)
+        return INT64_MAX;
+    int64_t next = c->inventory ? SPR_MIN(c->next_tick, c->next_inventory) : c->next_inventory;
+    if (c->lifecycle)
+        next = SPR_MIN(next, spr_lifecycle_next_deadline(c->lifecycle));
+    next = SPR_MIN(next, deadline_of(c->source.async, c->source_state));
+    return c->has_router ? SPR_MIN(next, deadline_of(c->router.async, c->router_state)) : next;
+}
+
+static void add_fd(int fd, int *fds, size_t room, size_t *n) {
+    if (fd < 0)
+        return;
+    if (*n < room)
+        fds[*n] = fd;
+    ++*n;
+}
+
+int spr_controller_fds(const spr_controller *c, int *fds, size_t *count) {
+    if (!c || !count || (*count && !fds))
+        return SPR_E_ARG;
+    size_t room = *count, n = 0;
+    add_fd(c->notifier.fd[0], fds, room, &n);
+    if (c->source.async->fd)
+        add_fd(c->source.async->fd(c->source_state), fds, room, &n);
+    if (c->has_router && c->router.async->fd)
+        add_fd(c->router.async->fd(c->router_state), fds, room, &n);
+    if (c->lifecycle) {
+        size_t more = n < room ? room - n : 0;
+        int rc = spr_lifecycle_fds(c->lifecycle, more ? fds + n : NULL, &more);
+        if (rc < 0)
+            return rc;
+        n += more;
+    }
+    *count = n;
+    return SPR_OK;
+}
+
+/* ---- handles ---- */
+
+void spr_controller_pause(spr_controller *c, int on) {
+    if (c)
+        c->paused = on != 0;
+}
+
+int spr_controller_automation(spr_controller *c, int automation) {
+    if (!c || automation < SPR_ADVISE || automation > SPR_AUTO)
+        return SPR_E_ARG;
+    if (automation != SPR_ADVISE && !c->lifecycle)
+        return spr__fail(c->ctx, SPR_E_STATE, "acting needs a driver, and this controller was made without one");
+    c->automation = automation;
+    return SPR_OK;
+}
+
+int spr_controller_approve(spr_controller *c, const spr_plan *plan) {
+    if (!c || !plan)
+        return SPR_E_ARG;
+    if (plan != c->plan || c->automation != SPR_CONFIRM || c->paused || !c->lifecycle)
+        return spr__fail(c->ctx, SPR_E_STATE,
+                         plan != c->plan ? "a newer plan has taken this one's place"
+                                         : "only a controller in CONFIRM that is not paused takes approvals");
+    c->changed = true;
+    return spr_lifecycle_apply(c->lifecycle, plan, spr_fleet_time(c->fleet), NULL);
+}
+
+spr_fleet *spr_controller_fleet(const spr_controller *c) { return c ? spr_fleet_ref(c->fleet) : NULL; }
+spr_plan *spr_controller_plan(const spr_controller *c) { return c ? spr_plan_ref(c->plan) : NULL; }
+spr_routes *spr_controller_routes(const spr_controller *c) { return c ? spr_routes_ref(c->routes) : NULL; }
+spr_forecast *spr_controller_forecast(const spr_controller *c) { return c ? spr_forecast_ref(c->forecast) : NULL; }

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The inside of the controller. */
+#ifndef SPR_LIB_CONTROL_H
+#define SPR_LIB_CONTROL_H
+
+#include <shardpredict/control.h>
+#include <shardpredict/ops/driver.h>
+#include <shardpredict/ops/forecaster.h>
+#include <shardpredict/ops/planner.h>
+#include <shardpredict/ops/router.h>
+#include <shardpredict/ops/source.h>
+#include <shardpredict/ops/store.h>
+
+#include "base/base.h"
+#include "fleet/fleet.h"
+
+struct spr_notifier {
+    int fd[2]; /* a pipe that never blocks; written by spr_notify, emptied by a step */
+};
+
+/* What is known of demand, [vm][r] in the order of the fleet's resources. */
+struct demand {
+    double *now;            /* of the last control interval */
+    double *served;         /* of now, what shards carried */
+    double *sum, *weight_s; /* running step: demand * seconds, seconds seen */
+    double *mean_hour;      /* mean of the last hour, the running step included */
+    double *uncensored;     /* last value that was no lower bound */
+    double *hour;           /* closed steps of the last hour: [slot][vm][r] */
+    int32_t hour_slots, hour_count, hour_next;
+    uint32_t *censored;    /* [vm] bit resource */
+    int64_t *seen_mono_ns; /* [vm] */
+};
+
+/* Totals of hosts on the step grid: rows [host * R + i], oldest first, in a window that slides through its buffer. */
+struct totals {
+    double *data;
+    int64_t rows, room, first, count; /* columns: room allocated, first in use, how many */
+    int64_t first_step;               /* grid index of column `first` */
+};
+
+struct spr_controller {
+    spr_context *ctx;
+    struct spr_controller_opts opts;
+    struct spr_plan_opts plan_opts; /* defaults filled in */
+    struct spr_source_ops source;
+    struct spr_router_ops router;
+    struct spr_forecaster_ops forecaster_ops;
+    void *source_state, *router_state;
+    bool has_router, paused, changed, forecaster_fresh, history_given;
+    int32_t automation;
+    spr_notifier notifier;
+    spr_lifecycle *lifecycle;
+    spr_planner *planner;
+    spr_forecaster *forecaster;
+    spr_fleet *inventory, *fleet;
+    spr_plan *plan;
+    spr_routes *routes;
+    spr_forecast *forecast;
+    spr_ticket asked_inventory, asked_samples, published;
+    int64_t next_tick, next_inventory; /* monotonic ns; 0 = at once */
+    int64_t step_ns, control_ns;
+    int64_t running;     /* index of the running step, -1 = none yet */
+    int64_t fitted_step; /* running step at the last full fit */
+    struct demand demand;
+    struct totals totals;
+    double *column; /* scratch [host][r] */
+    int32_t hosts, vms, r;
+};
+
+/* demand.c */
+int spr__demand_init(spr_controller *c, const spr_fleet *inventory);
+void spr__demand_finish(spr_controller *c);
+int spr__demand_take(spr_controller *c, const struct spr_source_completion *samples);
+
+/* inventory.c: takes the reference when it succeeds */
+int spr__inventory_changed(spr_controller *c, spr_fleet *inventory);
+/* tick.c */
+int spr__tick(spr_controller *c, struct spr_time now);
+int spr__publish(spr_controller *c, struct spr_time now);
+int spr__snapshot(spr_controller *c, struct spr_time now);
+int spr__forecaster_start(spr_controller *c);
+int spr__step_closed(spr_controller *c, const double *column);
+
+#endif

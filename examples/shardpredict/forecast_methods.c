@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * How cases are answered: cases of one origin become panels, every method sees only what lies before the origin, and
- * `auto` lets each series have the method that lost least when it was asked about the series' own recent past.
+ * `auto` mixes the methods for each series by what they lost when they were asked about its own recent past.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -9,8 +9,9 @@
 
 #include "forecast.h"
 
-enum { CHUNK = 64, TRIALS = 3 };
-#define DAY_NS 86400e9
+enum { CHUNK = 64, TRIALS = 3, SHARPNESS = 8 };
+#define LEAST_WEIGHT 0.05
+#define DAY_NS       86400e9
 
 /* Names of --method; `days` is the season: 0 = the method's default (a day). */
 static const struct method {
@@ -77,9 +78,8 @@ struct chunk {
     const struct forecast_job *job;
     struct answer **answers; /* of one origin */
     int64_t rows, steps;
-    double *y;           /* [rows][steps], NaN = missing */
-    const char **chosen; /* [rows] */
-    double *loss;        /* [rows][candidates] */
+    double *y;      /* [rows][steps], NaN = missing */
+    double *weight; /* [rows][METHODS]: first losses, then weights */
 };
 
 static struct spr_panel panel_of(const struct chunk *c, int64_t steps) {
@@ -122,7 +122,7 @@ static void score(const struct chunk *c, int candidate, int64_t origin, const sp
         for (int32_t h = 0; h < job->horizon; h++) {
             double y = c->y[r * c->steps + origin + h];
             for (int32_t k = 0; !isnan(y) && k < job->level_count; k++)
-                c->loss[r * METHODS + candidate] +=
+                c->weight[r * METHODS + candidate] +=
                     pinball(job->levels[k], y, q[(r * job->horizon + h) * job->level_count + k]);
         }
 }
@@ -154,9 +154,29 @@ static int try_all(struct chunk *c, int64_t origin) {
     return 0;
 }
 
+/*
+ * Losses become weights: a method that lost twice as much gets 1/2^SHARPNESS of the weight, and next to nothing becomes
+ * nothing. A mean of good forecasts is better than any of them (Bates & Granger 1969), a lucky one is no longer alone.
+ */
+static void weigh(const struct chunk *c, double *weight) {
+    double least = INFINITY, sum = 0, kept = 0;
+    for (int m = 0; m < METHODS; m++)
+        if (worth_trying(c, &methods[m]))
+            least = fmin(least, weight[m]);
+    for (int m = 0; m < METHODS; m++) {
+        double share = !worth_trying(c, &methods[m]) ? 0 : weight[m] > 0 ? least / weight[m] : m == 0 || least == 0;
+        weight[m] = pow(share, SHARPNESS);
+        sum += weight[m];
+    }
+    for (int m = 0; m < METHODS; m++)
+        kept += weight[m] = weight[m] < LEAST_WEIGHT * sum ? 0 : weight[m];
+    for (int m = 0; m < METHODS; m++)
+        weight[m] /= kept;
+}
+
 static int choose(struct chunk *c) {
     double first[CHUNK];
-    memset(c->loss, 0, (size_t)c->rows * METHODS * sizeof *c->loss);
+    memset(c->weight, 0, (size_t)c->rows * METHODS * sizeof *c->weight);
     for (int trial = 1; trial <= TRIALS; trial++) {
         int64_t origin = c->steps - (int64_t)trial * c->job->horizon;
         if (origin < c->steps / 2 || origin < 8)
@@ -170,13 +190,8 @@ static int choose(struct chunk *c) {
         if (rc)
             return rc;
     }
-    for (int64_t r = 0; r < c->rows; r++) {
-        int best = 0;
-        for (int m = 1; m < METHODS; m++)
-            if (worth_trying(c, &methods[m]) && c->loss[r * METHODS + m] < c->loss[r * METHODS + best])
-                best = m;
-        c->chosen[r] = methods[best].name;
-    }
+    for (int64_t r = 0; r < c->rows; r++)
+        weigh(c, c->weight + r * METHODS);
     return 0;
 }
 
@@ -200,43 +215,62 @@ static bool never_negative(const double *y, int64_t n) {
     return true;
 }
 
-static void take(const struct chunk *c, int64_t r, const spr_forecast *f, const char *method) {
+/* Add one method's share of a row's answer. */
+static void take(const struct chunk *c, int64_t r, const spr_forecast *f, double weight) {
+    struct answer *a = c->answers[r];
+    size_t horizon = (size_t)c->job->horizon, cells = horizon * (size_t)c->job->level_count;
+    const double *points = spr_forecast_points(f) + (size_t)r * horizon;
+    const double *quantiles = spr_forecast_quantiles(f) + (size_t)r * cells;
+    for (size_t h = 0; h < horizon; h++)
+        a->points[h] += weight * points[h];
+    for (size_t i = 0; i < cells; i++)
+        a->quantiles[i] += weight * quantiles[i];
+}
+
+static void finish(const struct chunk *c, int64_t r) {
     const struct forecast_job *job = c->job;
     struct answer *a = c->answers[r];
-    size_t horizon = (size_t)job->horizon, levels = (size_t)job->level_count;
     bool floored = never_negative(c->y + r * c->steps, c->steps); /* a usage cannot fall below zero */
-    memcpy(a->points, spr_forecast_points(f) + (size_t)r * horizon, horizon * sizeof(double));
-    memcpy(a->quantiles, spr_forecast_quantiles(f) + (size_t)r * horizon * levels, horizon * levels * sizeof(double));
-    for (size_t h = 0; h < horizon; h++) {
-        double *q = a->quantiles + h * levels;
-        for (size_t k = 0; k < levels; k++)
+    for (int32_t h = 0; h < job->horizon; h++) {
+        double *q = a->quantiles + h * job->level_count;
+        for (int32_t k = 0; k < job->level_count; k++)
             q[k] = floored && q[k] < 0 ? 0 : q[k];
         if (!strcmp(job->method, "auto"))
             a->points[h] = median_of(job, q, a->points[h]);
         a->points[h] = floored && a->points[h] < 0 ? 0 : a->points[h];
     }
-    a->method = method;
+}
+
+static int answer_with(struct chunk *c, const char *name, const double *weight, size_t stride) {
+    struct spr_panel p = panel_of(c, c->steps);
+    spr_forecast *f = NULL;
+    bool wanted = false;
+    for (int64_t r = 0; r < c->rows; r++)
+        wanted = wanted || weight[(size_t)r * stride] > 0;
+    if (!wanted)
+        return 0;
+    if (run_method(c->job, name, &p, &f) < 0)
+        return tool_error(c->job->ctx, "forecast");
+    for (int64_t r = 0; r < c->rows; r++)
+        if (weight[(size_t)r * stride] > 0)
+            take(c, r, f, weight[(size_t)r * stride]);
+    spr_forecast_unref(f);
+    return 0;
 }
 
 static int answer_chunk(struct chunk *c) {
-    const char *method = c->job->method;
-    struct spr_panel p = panel_of(c, c->steps);
-    bool automatic = !strcmp(method, "auto");
-    int rc = automatic ? choose(c) : 0;
-    for (int m = 0; rc == 0 && m < (automatic ? METHODS : 1); m++) {
-        const char *name = automatic ? methods[m].name : method;
-        bool wanted = !automatic;
-        for (int64_t r = 0; r < c->rows; r++)
-            wanted = wanted || c->chosen[r] == name;
-        spr_forecast *f = NULL;
-        if (!wanted)
-            continue;
-        if (run_method(c->job, name, &p, &f) < 0)
-            return tool_error(c->job->ctx, "forecast");
-        for (int64_t r = 0; r < c->rows; r++)
-            if (!automatic || c->chosen[r] == name)
-                take(c, r, f, name);
-        spr_forecast_unref(f);
+    const double whole = 1;
+    bool automatic = !strcmp(c->job->method, "auto");
+    int rc = automatic ? choose(c) : answer_with(c, c->job->method, &whole, 0);
+    for (int m = 0; automatic && !rc && m < METHODS; m++)
+        rc = answer_with(c, methods[m].name, c->weight + m, METHODS);
+    for (int64_t r = 0; !rc && r < c->rows; r++) {
+        const double *w = c->weight + r * METHODS;
+        int heaviest = 0;
+        for (int m = 1; m < METHODS; m++)
+            heaviest = w[m] > w[heaviest] ? m : heaviest;
+        c->answers[r]->method = automatic ? methods[heaviest].name : c->job->method;
+        finish(c, r);
     }
     return rc;
 }
@@ -325,11 +359,10 @@ static int by_origin(const void *a, const void *b) {
 static int answer_group(const struct forecast_job *job, struct answer **group, size_t count, size_t *pooled) {
     int64_t origin = group[0]->origin;
     struct chunk c = {.job = job, .steps = job->history && job->history < origin ? job->history : origin};
-    const char *chosen[CHUNK];
     struct answer *answers[CHUNK];
-    double loss[CHUNK * METHODS];
+    double weight[CHUNK * METHODS] = {0};
     int rc = 0;
-    c.chosen = chosen, c.answers = answers, c.loss = loss;
+    c.answers = answers, c.weight = weight;
     c.y = malloc((count * (size_t)c.steps + 1) * sizeof *c.y);
     for (size_t i = 0; c.y && !rc && i < count; i++)
         if (!load(&c, group[i]))
@@ -348,8 +381,8 @@ int forecast_all(const struct forecast_job *job, struct answers *all) {
     int rc = order ? 0 : EXIT_FAILED;
     for (size_t i = 0; !rc && i < all->count; i++) {
         struct answer *a = order[i] = &all->items[i];
-        a->points = malloc((size_t)job->horizon * sizeof(double));
-        a->quantiles = malloc((size_t)job->horizon * (size_t)job->level_count * sizeof(double));
+        a->points = calloc((size_t)job->horizon, sizeof(double));
+        a->quantiles = calloc((size_t)job->horizon * (size_t)job->level_count, sizeof(double));
         if (!a->points || !a->quantiles)
             rc = EXIT_FAILED;
     }

@@ -19,9 +19,10 @@ static struct {
 
 static const char about[] =
     "Forecasts every series of a trace: for each step after an origin a point and quantiles, in the trace's own unit.\n"
-    "A method sees only what lies before the origin. The method `auto` lets each series have the one that lost least\n"
-    "(pinball loss) when it was asked about that series' own recent past. A case without any history is answered with\n"
-    "the pooled quantiles of the trace, unless --strict refuses it. On a terminal pictures appear, else CSV:\n"
+    "A method sees only what lies before the origin. The method `auto` mixes the others, weighed for each series by "
+    "what\n"
+    "they lost (pinball loss) when they were asked about its own recent past. A case without any history is answered\n"
+    "with the pooled quantiles of the trace, unless --strict refuses it. On a terminal pictures appear, else CSV:\n"
     "[case,]series,metric,origin,h,point,q0.1,... with h counting from 1.";
 static const char epilogue[] =
     "Methods: auto, seasonal-naive (yesterday again), weekly-naive, last-value, holt-winters (daily season),\n"

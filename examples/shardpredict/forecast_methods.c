@@ -164,7 +164,7 @@ static void weigh(const struct chunk *c, double *weight) {
         if (worth_trying(c, &methods[m]))
             least = fmin(least, weight[m]);
     for (int m = 0; m < METHODS; m++) {
-        double share = !worth_trying(c, &methods[m]) ? 0 : weight[m] > 0 ? least / weight[m] : m == 0 || least == 0;
+        double share = !worth_trying(c, &methods[m]) ? 0 : weight[m] > 0 ? least / weight[m] : 1;
         weight[m] = pow(share, SHARPNESS);
         sum += weight[m];
     }

@@ -81,8 +81,19 @@ static int check_args(double *levels, int *level_count, double *origins, int *or
     return *origin_count < 0 ? EXIT_USAGE : 0;
 }
 
+/* A column may be empty in all rows: such a series is not there. */
+static bool has_values(const struct spr_panel *view, int64_t row) {
+    for (int64_t t = 0; t < view->steps; t++) {
+        double v;
+        memcpy(&v, (const char *)view->data + row * view->series_stride + t * view->step_stride, sizeof v);
+        if (!isnan(v))
+            return true;
+    }
+    return false;
+}
+
 /* Every series at every origin, in trace order. */
-static int ask_all(const spr_series *series, int64_t end, const double *origins, int origin_count,
+static int ask_all(const struct forecast_job *job, int64_t end, const double *origins, int origin_count,
                    struct answers *out) {
     for (int i = 0; i < origin_count; i++)
         if (origins[i] > (double)end) {
@@ -90,10 +101,11 @@ static int ask_all(const spr_series *series, int64_t end, const double *origins,
                     args.traces[0], origins[i], (long long)end);
             return EXIT_FAILED;
         }
-    for (int64_t row = 0; row < spr_series_count(series); row++) {
+    for (int64_t row = 0; row < spr_series_count(job->series); row++) {
         struct spr_series_info info = {.size = sizeof info};
         struct spr_resource_info resource = {.size = sizeof resource};
-        if (spr_series_info(series, row, &info) < 0)
+        if (spr_series_info(job->series, row, &info) < 0 ||
+            (!has_values(&job->mean, row) && !has_values(&job->most, row)))
             continue;
         const char *metric = spr_resource_describe(info.resource, &resource) < 0 ? info.metric : resource.name;
         for (int i = 0; i < (origin_count ? origin_count : 1); i++)
@@ -116,7 +128,7 @@ static int run(spr_context *ctx, const spr_trace *trace, struct forecast_job *jo
         spr_series_view(job->series, SPR_SERIES_MAX, &job->most) < 0)
         return tool_error(ctx, args.traces[0]);
     int rc = args.cases ? cases_read(args.cases, job->series, end, &answers)
-                        : ask_all(job->series, end, origins, origin_count, &answers);
+                        : ask_all(job, end, origins, origin_count, &answers);
     if (!rc && !answers.count) {
         fprintf(stderr, "shardpredict: %s: nothing is asked\n", args.cases ? args.cases : args.traces[0]);
         rc = EXIT_NOTHING;

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The verb forecast as a person uses it: form of the CSV, cases, no look-ahead, threads, errors. usage: check_forecast.py TOOL WORK"""
+import csv
+import io
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+
+from house import run
+
+TOOL, WORK = sys.argv[1], os.path.join(sys.argv[2], "forecast")
+STEPS, CUT = 900, 800
+HEADER = "time_s,vm,cpu_cores,memory_bytes,net_rx_bps,net_tx_bps,disk_read_Bps,disk_write_Bps\n"
+
+
+def trace(name, change=lambda vm, t, v: v):
+    rnd, path = random.Random(7), os.path.join(WORK, name)
+    with open(path, "w") as f:
+        f.write(HEADER)
+        for t in range(STEPS):
+            for vm in range(3):
+                v = 2.385 + math.sin(2 * math.pi * t / 288 + vm) + rnd.random()
+                if vm == 2 and t < 850:
+                    continue  # a VM that arrives late
+                f.write(f"{t * 300},vm{vm},{change(vm, t, v):.4f},{change(vm, t, v) * 1e9:.0f},,,,\n")
+    return path
+
+
+def cases(name, rows):
+    path = os.path.join(WORK, name)
+    with open(path, "w", newline="") as f:
+        csv.writer(f).writerows([("case", "series", "metric", "origin"), *rows])
+    return path
+
+
+def call(*args):
+    return subprocess.run([TOOL, "forecast", *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
+
+
+def rows_of(r):
+    return list(csv.DictReader(io.StringIO(r.stdout)))
+
+
+def the_csv_has_the_documented_form():
+    r = call("--trace", trace("a.csv"), "--horizon", 4, "--origins", f"{CUT},{STEPS}", "--quantiles", "0.1,0.5,0.90909091")
+    if r.returncode:
+        return [r.stderr]
+    wrong, rows = [], rows_of(r)
+    if r.stdout.splitlines()[0] != "series,metric,origin,h,point,q0.1,q0.5,q0.90909091":
+        wrong.append(r.stdout.splitlines()[0])
+    if [x["h"] for x in rows[:4]] != list("1234") or {x["metric"] for x in rows} != {"cpu", "memory"}:
+        wrong.append(str(rows[:4]))
+    if len(rows) != 3 * 2 * 2 * 4:
+        wrong.append(f"{len(rows)} rows")
+    for x in rows:
+        q = [float(x[k]) for k in ("q0.1", "q0.5", "q0.90909091")]
+        if not (all(map(math.isfinite, q)) and q == sorted(q)):
+            wrong.append(str(x))
+    return wrong
+
+
+def exactly_the_cases_are_answered_under_their_own_names():
+    asked = [("b", "vm1", "memory", CUT), ('a "quoted", one', "vm0", "cpu_cores", 0), ("c", "vm2", "cpu", CUT)]
+    r = call("--trace", trace("a.csv"), "--horizon", 2, "--cases", cases("c.csv", asked), "--quantiles", "0.5,0.9")
+    got = [(x["case"], x["series"], x["metric"], int(x["origin"])) for x in rows_of(r)]
+    if got != [a for a in asked for _ in range(2)]:
+        return [r.stderr, str(got)]
+    return [] if "2 of 3 cases have no history" in r.stderr else [r.stderr]
+
+
+def strict_refuses_what_has_no_history():
+    r = call("--trace", trace("a.csv"), "--cases", cases("c.csv", [("c", "vm2", "cpu", CUT)]), "--strict")
+    return [] if r.returncode == 1 and not r.stdout and "vm2" in r.stderr else [f"exit {r.returncode}: {r.stderr}"]
+
+
+def nothing_after_the_origin_is_seen():
+    wrong = []
+    one, other = trace("a.csv"), trace("b.csv", lambda vm, t, v: v if t < CUT else 99 - v)
+    for method in ("auto", "seasonal-naive", "holt-winters", "last-value"):
+        a, b = (call("--trace", f, "--horizon", 24, "--origins", CUT, "--method", method, "--quantiles", "0.5,0.99")
+                for f in (one, other))
+        # vm2 has no history there: what answers it may come from the trace as a whole
+        if a.returncode or not a.stdout or [x for x in rows_of(a) if x["series"] != "vm2"] != [x for x in rows_of(b) if x["series"] != "vm2"]:
+            wrong.append(f"{method}: exit {a.returncode} {a.stderr}")
+    return wrong
+
+
+def history_limits_what_is_seen():
+    one, other = trace("a.csv"), trace("b.csv", lambda vm, t, v: v if t >= CUT - 100 else 50 + v)
+    a, b = (rows_of(call("--trace", f, "--horizon", 3, "--origins", CUT, "--history", 100)) for f in (one, other))
+    a, b = ([x for x in r if x["series"] != "vm2"] for r in (a, b))
+    return [] if a and a == b else ["values before the history change the forecast"]
+
+
+def threads_change_nothing():
+    out = {call("--trace", trace("a.csv"), "--horizon", 12, "--threads", n).stdout for n in (1, 2, 3)}
+    return [] if len(out) == 1 and out != {""} else [f"{len(out)} different outputs"]
+
+
+def a_season_is_followed():
+    r = call("--trace", trace("a.csv"), "--horizon", 50, "--origins", CUT, "--method", "holt-winters", "--quantiles", "0.1,0.9")
+    error = [abs(float(x["point"]) - 2.885 - math.sin(2 * math.pi * (CUT + int(x["h"]) - 1) / 288)) for x in rows_of(r)
+             if x["series"] == "vm0" and x["metric"] == "cpu"]
+    return [] if len(error) == 50 and sum(error) / 50 < 0.35 else [str(error)]
+
+
+def json_says_the_same():
+    t = trace("a.csv")
+    d, rows = json.loads(call("--trace", t, "--horizon", 3, "--json").stdout), rows_of(call("--trace", t, "--horizon", 3))
+    flat = [p for f in d["forecasts"] for p in f["point"]]
+    return [] if d["schema"] == 1 and flat == [float(x["point"]) for x in rows] else [str(flat[:3])]
+
+
+def pictures_keep_to_one_line_a_series():
+    lines = call("--trace", trace("a.csv"), "--picture").stdout.splitlines()
+    return [] if len(lines) == 2 + 6 and all("next" in x for x in lines[2:]) else lines or ["nothing"]
+
+
+def broken_cases_name_file_and_line():
+    wrong, t = [], trace("a.csv")
+    for name, rows, place in (("no series", [("a", "vm9", "cpu", 5)], ":2:"), ("no metric", [("a", "vm0", "dunno", 5)], ":2:"),
+                              ("no number", [("a", "vm0", "cpu", 5), ("a", "vm0", "cpu", "5x")], ":3:"), ("late", [("a", "vm0", "cpu", STEPS + 1)], ":2:"),
+                              ("several", [("a", "vm0", "", 5)], ":2:"), ("fields", [("a", "vm0", "cpu")], ":2:")):
+        f = cases("broken.csv", rows)
+        r = call("--trace", t, "--cases", f)
+        if r.returncode != 1 or r.stdout or f + place not in r.stderr:
+            wrong.append(f"{name}: exit {r.returncode}: {r.stderr}")
+    open(os.path.join(WORK, "broken.csv"), "w").write('case,series,metric,origin\n"a,vm0,cpu,5\n')
+    r = call("--trace", t, "--cases", os.path.join(WORK, "broken.csv"))
+    return wrong + ([] if r.returncode == 1 and ":2:" in r.stderr else [r.stderr])
+
+
+def senseless_arguments_exit_2():
+    t = trace("a.csv")
+    return [f"{a}: exit {r.returncode}" for a in (["--horizon", 0], ["--quantiles", "0.9,0.1"], ["--quantiles", "1.5"], ["--method", "magic"],
+                                                  ["--origins", "3.5"], ["--origins", "-1"], ["--origins", "1", "--cases", "x"])
+            for r in [call("--trace", t, *a)] if r.returncode != 2 or r.stdout or not r.stderr]
+
+
+os.makedirs(WORK, exist_ok=True)
+run([(f.__name__.replace("_", " "), f) for f in (
+    the_csv_has_the_documented_form, exactly_the_cases_are_answered_under_their_own_names, strict_refuses_what_has_no_history,
+    nothing_after_the_origin_is_seen, history_limits_what_is_seen, threads_change_nothing, a_season_is_followed,
+    json_says_the_same, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])

@@ -166,6 +166,31 @@ static int fleet_job(spr_context *ctx, void *arg) {
     return rc;
 }
 
+/* ---- plan ---- */
+
+/* Three hosts, the first one over its capacity in every step ahead. */
+static int plan_job(spr_context *ctx, void *arg) {
+    const double levels[] = {.1, .5, .9}, base[] = {17.3, 4.1, 2.385};
+    double points[3][6], quantiles[3][6][3];
+    for (int h = 0; h < 3; h++)
+        for (int t = 0; t < 6; t++)
+            for (int q = 0; q < 3; q++)
+                points[h][t] = base[h], quantiles[h][t][q] = base[h] * (0.8 + 0.2 * q);
+    struct spr_plan_opts opts = {.size = sizeof opts, .lead_s = 60};
+    spr_forecast *forecast = NULL;
+    spr_planner *planner = NULL;
+    spr_plan *plan = NULL;
+    int rc = spr_forecast_create(ctx, 3, 6, 3, levels, 0, &points[0][0], &quantiles[0][0][0], &forecast);
+    if (rc >= 0)
+        rc = checked(ctx, spr_planner_create(ctx, spr_planner_builtin(), NULL, &planner), planner);
+    if (rc >= 0)
+        rc = checked(ctx, spr_planner_run(planner, arg, forecast, &opts, &plan), plan);
+    spr_plan_unref(plan);
+    spr_planner_destroy(planner);
+    spr_forecast_unref(forecast);
+    return rc;
+}
+
 /* ---- the tests ---- */
 
 static void metrics_survive(void **state) {
@@ -184,7 +209,7 @@ static void profiles_survive(void **state) {
 }
 static void every_forecasting_method_survives(void **state) {
     (void)state;
-    static const char *const names[] = {"seasonal-naive", "holt-winters"};
+    static const char *const names[] = {"seasonal-naive", "holt-winters", "mix"};
     for (size_t i = 0; i < SPR_ARRAY_LEN(names); i++) {
         const struct spr_forecaster_ops *ops = spr_forecaster_by_name(names[i]);
         assert_non_null(ops);
@@ -200,6 +225,17 @@ static void a_fleet_and_its_successor_survive(void **state) {
     assert_true(failing_sweep(fleet_job, NULL) > 10);
 }
 
+static void plans_survive(void **state) {
+    (void)state;
+    spr_context *ctx = NULL;
+    spr_fleet *fleet = NULL;
+    assert_int_equal(spr_context_create(NULL, &ctx), SPR_OK);
+    assert_int_equal(build_fleet(ctx, NULL, &fleet), SPR_OK);
+    assert_true(failing_sweep(plan_job, fleet) > 10);
+    spr_fleet_unref(fleet);
+    spr_context_unref(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(metrics_survive),
@@ -207,6 +243,7 @@ int main(void) {
         cmocka_unit_test(every_forecasting_method_survives),
         cmocka_unit_test(a_forecast_made_elsewhere_survives),
         cmocka_unit_test(a_fleet_and_its_successor_survive),
+        cmocka_unit_test(plans_survive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

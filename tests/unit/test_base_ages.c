@@ -7,7 +7,10 @@
 #include <stdlib.h>
 
 #include <shardpredict.h>
+#include <shardpredict/ops/driver.h>
 #include <shardpredict/ops/forecaster.h>
+#include <shardpredict/ops/planner.h>
+#include <shardpredict/ops/store.h>
 
 #include "base/base.h"
 
@@ -29,11 +32,75 @@ static int forecaster_pass(spr_context *ctx, const void *table) {
     return rc;
 }
 
+static const void *planner_table(void) { return spr_planner_builtin(); }
+static int planner_pass(spr_context *ctx, const void *table) {
+    spr_planner *p = NULL;
+    int rc = spr_planner_create(ctx, table, NULL, &p);
+    assert_true(rc < 0 ? !p : !!p);
+    spr_planner_destroy(p);
+    return rc;
+}
+
+/* A driver that owns nothing and refuses everything: enough to be let in. */
+static int cancel_nothing(void *state, spr_ticket ticket) {
+    (void)state, (void)ticket;
+    return SPR_E_NOT_FOUND;
+}
+static int open_nothing(const struct spr_env *env, const void *config, void **state) {
+    (void)config;
+    *state = env->context;
+    return SPR_OK;
+}
+static void close_nothing(void *state) { (void)state; }
+static int submit_nothing(void *state, const struct spr_driver_request *request, struct spr_time now,
+                          int64_t deadline_mono_ns, spr_ticket *out) {
+    (void)state, (void)request, (void)now, (void)deadline_mono_ns, (void)out;
+    return SPR_E_BUSY;
+}
+static int collect_nothing(void *state, struct spr_time now, struct spr_driver_completion *out, size_t room,
+                           size_t *count) {
+    (void)state, (void)now, (void)out, (void)room;
+    *count = 0;
+    return SPR_OK;
+}
+static const struct spr_async_ops nothing_async = {.size = sizeof nothing_async, .cancel = cancel_nothing};
+static const struct spr_driver_ops nothing = {.size = sizeof nothing,
+                                              .name = "nothing",
+                                              .license = "MIT OR Apache-2.0",
+                                              .async = &nothing_async,
+                                              .open = open_nothing,
+                                              .close = close_nothing,
+                                              .submit = submit_nothing,
+                                              .collect = collect_nothing};
+
+static int lifecycle_pass(spr_context *ctx, const struct spr_driver_ops *driver, const struct spr_store_ops *store) {
+    struct spr_lifecycle_opts opts = {.size = sizeof opts, .driver = driver, .store = store};
+    spr_lifecycle *l = NULL;
+    int rc = spr_lifecycle_create(ctx, &opts, &l);
+    assert_true(rc < 0 ? !l : !!l);
+    spr_lifecycle_destroy(l);
+    return rc;
+}
+static const void *driver_table(void) { return &nothing; }
+static int driver_pass(spr_context *ctx, const void *table) { return lifecycle_pass(ctx, table, NULL); }
+static const void *async_table(void) { return &nothing_async; }
+static int async_pass(spr_context *ctx, const void *table) {
+    struct spr_driver_ops driver = nothing;
+    driver.async = table;
+    return lifecycle_pass(ctx, &driver, NULL);
+}
+static const void *store_table(void) { return spr_store_memory(); }
+static int store_pass(spr_context *ctx, const void *table) { return lifecycle_pass(ctx, &nothing, table); }
+
 #define END_OF(type, slot) (offsetof(struct type, slot) + sizeof(((struct type *)0)->slot))
 
 static const struct door doors[] = {
     {"spr_forecaster_ops", forecaster_table, sizeof(struct spr_forecaster_ops), END_OF(spr_forecaster_ops, predict),
      forecaster_pass},
+    {"spr_planner_ops", planner_table, sizeof(struct spr_planner_ops), END_OF(spr_planner_ops, plan), planner_pass},
+    {"spr_driver_ops", driver_table, sizeof(struct spr_driver_ops), END_OF(spr_driver_ops, collect), driver_pass},
+    {"spr_driver_ops.async", async_table, sizeof(struct spr_async_ops), END_OF(spr_async_ops, cancel), async_pass},
+    {"spr_store_ops", store_table, sizeof(struct spr_store_ops), END_OF(spr_store_ops, read), store_pass},
 };
 
 /* The door's table with another size; what lies past today's end is `filler`. */

@@ -53,6 +53,7 @@ struct spr_trace_opts {
     double capacity_cores;    /**< declared capacity of every VM that replaces the map's, cores; 0 = the map's */
     uint32_t resources;       /**< bit r: read resource r; 0 = all */
     int32_t reserved;         /**< must be 0 */
+    double capacity_bytes;    /**< the same of memory, bytes; 0 = the map's */
 };
 /** What is known of a VM besides its samples (map capacities, FILE.vms.csv). */
 struct spr_trace_vm {

@@ -175,7 +175,8 @@ int spr__doc_fail(struct spr__doc *d, spr__node *at, const char *format, ...) {
     return d->rc;
 }
 
-bool spr__doc_plain(spr__node *n) { return n && fy_node_get_style(n) == FYNS_PLAIN; }
+/* Numbers are plain scalars; quotes make a text. */
+static bool plain(spr__node *n) { return n && fy_node_get_style(n) == FYNS_PLAIN; }
 
 size_t spr__doc_count(spr__node *n) {
     int k = spr__doc_kind(n) == SPR__LIST      ? fy_node_sequence_item_count(n)
@@ -184,19 +185,24 @@ size_t spr__doc_count(spr__node *n) {
     return k > 0 ? (size_t)k : 0;
 }
 
-/* Walking by index from the start each time would be quadratic: libfyaml keeps lists linked. */
-spr__node *spr__doc_item(spr__node *list, size_t i) { return fy_node_sequence_get_by_index(list, (int)i); }
+spr__node *spr__doc_first(spr__node *list) {
+    void *at = NULL;
+    return spr__doc_next(list, &at);
+}
 
-spr__node *spr__doc_pair(struct spr__doc *d, spr__node *map, size_t i, const char **key, size_t *length) {
-    struct fy_node_pair *p = fy_node_mapping_get_by_index(map, (int)i);
+spr__node *spr__doc_next(spr__node *list, void **at) {
+    return spr__doc_kind(list) == SPR__LIST ? fy_node_sequence_iterate(list, at) : NULL;
+}
+
+spr__node *spr__doc_next_pair(struct spr__doc *d, spr__node *map, void **at, const char **key, size_t *length) {
+    struct fy_node_pair *p = d->rc >= 0 && spr__doc_kind(map) == SPR__MAPPING ? fy_node_mapping_iterate(map, at) : NULL;
     spr__node *k = p ? fy_node_pair_key(p) : NULL;
     *key = k && fy_node_is_scalar(k) ? fy_node_get_scalar(k, length) : NULL;
-    if (!*key) {
-        *key = "";
-        *length = 0;
+    if (p && !*key)
         spr__doc_fail(d, map, "a key that is no text");
-    }
-    return p ? fy_node_pair_value(p) : NULL;
+    if (p && *key && !fy_node_pair_value(p))
+        spr__doc_fail(d, k, "the key has no value");
+    return p && d->rc >= 0 ? fy_node_pair_value(p) : NULL;
 }
 
 static struct fy_node_pair *find_pair(spr__node *map, const char *name) {
@@ -277,13 +283,20 @@ bool spr__doc_is(spr__node *n, const char *text) {
     return have && strlen(text) == length && !memcmp(have, text, length);
 }
 
+bool spr__doc_is_number(spr__node *n) {
+    size_t length = 0;
+    double v;
+    const char *text = n && spr__doc_kind(n) == SPR__SCALAR ? fy_node_get_scalar(n, &length) : NULL;
+    return text && plain(n) && spr__io_number(text, length, &v);
+}
+
 void spr__doc_number(struct spr__doc *d, spr__node *n, double least, double most, double *out) {
     size_t length = 0;
     const char *text = scalar(d, n, &length);
     double v;
     if (!text)
         return;
-    if (!spr__doc_plain(n) || !spr__io_number(text, length, &v))
+    if (!plain(n) || !spr__io_number(text, length, &v))
         spr__doc_fail(d, n, "'%.*s' is not a number", (int)SPR_MIN(length, 60), text);
     else if (!(v >= least && v <= most))
         spr__doc_fail(d, n, "%.*s must lie between %g and %g", (int)SPR_MIN(length, 60), text, least, most);
@@ -297,7 +310,7 @@ void spr__doc_integer(struct spr__doc *d, spr__node *n, int64_t least, int64_t m
     int64_t v;
     if (!text)
         return;
-    if (!spr__doc_plain(n) || !spr__io_integer(text, length, &v))
+    if (!plain(n) || !spr__io_integer(text, length, &v))
         spr__doc_fail(d, n, "'%.*s' is not a whole number", (int)SPR_MIN(length, 60), text);
     else if (v < least || v > most)
         spr__doc_fail(d, n, "%.*s must lie between %lld and %lld", (int)SPR_MIN(length, 60), text, (long long)least,

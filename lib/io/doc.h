@@ -36,18 +36,19 @@ void spr__doc_keys(struct spr__doc *d, spr__node *map, const char *what, const c
 
 enum spr__kind { SPR__ABSENT, SPR__SCALAR, SPR__LIST, SPR__MAPPING };
 enum spr__kind spr__doc_kind(spr__node *n);
-/* A plain (unquoted) scalar? Numbers and booleans must be. */
-bool spr__doc_plain(spr__node *n);
 spr__node *spr__doc_get(struct spr__doc *d, spr__node *map, const char *key);  /* NULL = absent */
 spr__node *spr__doc_need(struct spr__doc *d, spr__node *map, const char *key); /* absent is an error */
 /* Items of a list, pairs of a mapping; 0 for anything else. */
 size_t spr__doc_count(spr__node *n);
-spr__node *spr__doc_item(spr__node *list, size_t i);
-spr__node *spr__doc_pair(struct spr__doc *d, spr__node *map, size_t i, const char **key, size_t *length);
+spr__node *spr__doc_first(spr__node *list);
+/* Walk a list or a mapping: start with *at NULL, ends with NULL. */
+spr__node *spr__doc_next(spr__node *list, void **at);
+spr__node *spr__doc_next_pair(struct spr__doc *d, spr__node *map, void **at, const char **key, size_t *length);
 
 /* Values of nodes. NULL nodes are absent. Texts are copied by the context. */
 char *spr__doc_text(struct spr__doc *d, spr__node *n);
 bool spr__doc_is(spr__node *n, const char *text);
+bool spr__doc_is_number(spr__node *n);
 void spr__doc_number(struct spr__doc *d, spr__node *n, double least, double most, double *out);
 void spr__doc_integer(struct spr__doc *d, spr__node *n, int64_t least, int64_t most, int64_t *out);
 void spr__doc_bool(struct spr__doc *d, spr__node *n, bool *out);

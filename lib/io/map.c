@@ -101,11 +101,11 @@ static void read_metrics(struct spr__doc *d, spr__node *root, struct spr__map *m
         spr__doc_fail(d, n, "metrics must map columns to what they are");
         return;
     }
-    for (size_t i = 0; i < spr__doc_count(n) && d->rc >= 0; i++) {
-        const char *key;
-        size_t length;
-        spr__node *v = spr__doc_pair(d, n, i, &key, &length);
-        struct spr__metric *m = d->rc < 0 ? NULL : new_metric(d, map);
+    void *at = NULL;
+    const char *key;
+    size_t length;
+    for (spr__node *v; (v = spr__doc_next_pair(d, n, &at, &key, &length));) {
+        struct spr__metric *m = new_metric(d, map);
         if (!m)
             return;
         if (!(m->name = spr__io_strndup(d->ctx, key, length))) {
@@ -121,8 +121,8 @@ static void read_files(struct spr__doc *d, spr__node *root, struct spr__map *map
     spr__node *n = spr__doc_need(d, root, "files");
     if (d->rc >= 0 && (spr__doc_kind(n) != SPR__LIST || !spr__doc_count(n)))
         spr__doc_fail(d, n, "files must be a list of roles");
-    for (size_t i = 0; d->rc >= 0 && i < spr__doc_count(n); i++) {
-        spr__node *v = spr__doc_item(n, i);
+    void *at = NULL;
+    for (spr__node *v; d->rc >= 0 && (v = spr__doc_next(n, &at));) {
         struct spr__metric *m = new_metric(d, map);
         if (!m)
             return;
@@ -139,8 +139,9 @@ static size_t read_texts(struct spr__doc *d, spr__node *n, char **out, size_t ro
     size_t count = list ? spr__doc_count(n) : 1, got = 0;
     if (!count || count > room)
         spr__doc_fail(d, n, "1 to %zu names are expected here", room);
+    void *at = NULL;
     for (; got < count && d->rc >= 0; got++) {
-        out[got] = spr__doc_text(d, list ? spr__doc_item(n, got) : n);
+        out[got] = spr__doc_text(d, list ? spr__doc_next(n, &at) : n);
         if (!out[got])
             break;
     }
@@ -206,10 +207,10 @@ static void read_where(struct spr__doc *d, spr__node *root, struct spr__map *map
     spr__node *n = spr__doc_get(d, root, "where");
     if (n && d->rc >= 0 && spr__doc_kind(n) != SPR__MAPPING)
         spr__doc_fail(d, n, "where must map columns to values");
-    for (size_t i = 0; n && d->rc >= 0 && i < spr__doc_count(n); i++) {
-        const char *key;
-        size_t length;
-        spr__node *v = spr__doc_pair(d, n, i, &key, &length);
+    void *at = NULL;
+    const char *key;
+    size_t length;
+    for (spr__node *v; n && (v = spr__doc_next_pair(d, n, &at, &key, &length));) {
         if (reserve(d, (void **)&map->where, &map->where_cap, map->where_count + 1, sizeof *map->where) < 0)
             return;
         struct spr__pair p = {spr__io_strndup(d->ctx, key, length), spr__doc_text(d, v)};

@@ -115,6 +115,8 @@ static int map_side(struct spr__reader *r, const char *trace) {
 
 static int find_capacities(struct spr__reader *r) {
     memcpy(r->declared, r->map->declared, sizeof r->declared);
+    if (r->opts.capacity_bytes > 0)
+        r->declared[SPR_MEMORY] = r->opts.capacity_bytes;
     if (r->opts.capacity_cores > 0) {
         r->declared[SPR_CPU] = r->opts.capacity_cores;
         return SPR_OK;
@@ -213,8 +215,9 @@ static int check_opts(spr_context *ctx, const struct spr_trace_opts *o) {
     for (size_t i = 0; i < o->file_count; i++)
         if (!o->files[i] || !*o->files[i])
             return spr__io_fail(ctx, SPR_E_ARG, NULL, 0, 0, "spr_trace_opts: a trace file without a name");
-    if (!(o->capacity_cores >= 0) || !isfinite(o->capacity_cores))
-        return spr__io_fail(ctx, SPR_E_ARG, NULL, 0, 0, "spr_trace_opts: capacity_cores must not be negative");
+    if (!(o->capacity_cores >= 0 && o->capacity_bytes >= 0) || !isfinite(o->capacity_cores + o->capacity_bytes))
+        return spr__io_fail(ctx, SPR_E_ARG, NULL, 0, 0,
+                            "spr_trace_opts: a declared capacity is negative or not a number");
     return SPR_OK;
 }
 

@@ -157,15 +157,26 @@ static void parabola(const double *r, int64_t k, double *at) {
     *at = (double)k + (bend < 0 ? 0.5 * (a - c) / bend : 0);
 }
 
+/* Mean distance from the top of a hill to where it has lost half its height, at least one lag. */
+static double width_of(const struct search *s, int64_t lag, double height) {
+    double half = s->r[lag] - height / 2;
+    int64_t left = 1, right = 1;
+    while (left < lag && s->r[lag - left] > half)
+        left++;
+    while (lag + right < s->lags && s->r[lag + right] > half)
+        right++;
+    return (double)(left + right) / 2;
+}
+
 /* The hill's multiples say where it stands more exactly than it does itself, as long as they are there. */
-static double refine(const struct search *s, int64_t lag) {
+static double refine(const struct search *s, int64_t lag, double height) {
     double period, at;
     parabola(s->r, lag, &period);
+    /* Noise moves the top about its hill, which may be broad; the next multiple must stay outside. */
+    int64_t reach = (int64_t)SPR_MAX(1.0, SPR_MIN(0.3 * period, SPR_MAX(width_of(s, lag, height), 2.0)));
     for (int64_t j = 2;; j *= 2) {
         double aim = (double)j * period;
-        /* narrow enough that the neighbour multiples stay outside */
-        int64_t reach = period < 5 ? 1 : (int64_t)SPR_MAX(2.0, period / 8), from = (int64_t)(aim + 0.5) - reach,
-                best = from;
+        int64_t from = (int64_t)(aim + 0.5) - reach, best = from;
         if (from + 2 * reach >= s->lags)
             break;
         for (int64_t k = from; k <= from + 2 * reach; k++)
@@ -203,7 +214,7 @@ static void find_hills(struct search *s) {
         double height = r[k] - SPR_MAX(left, right);
         if (height < 0.03)
             continue;
-        double period = refine(s, k);
+        double period = refine(s, k, height);
         s->hills[s->hill_count++] = (struct hill){k, r[k], height, period < 8 ? sharpen(s, period) : period};
     }
 }
@@ -236,13 +247,7 @@ static bool is_calendar(const struct search *s, double period) {
 
 /* How many lags were looked at: neighbours on the same hillside are one try. */
 static double independent_lags(const struct search *s, const struct hill *h) {
-    double half = h->r - h->height / 2;
-    int64_t left = 1, right = 1;
-    while (left < h->lag && s->r[h->lag - left] > half)
-        left++;
-    while (h->lag + right < s->lags && s->r[h->lag + right] > half)
-        right++;
-    return SPR_MAX(1.0, 2 * (double)(s->n / 3) / (double)(left + right));
+    return SPR_MAX(1.0, (double)(s->n / 3) / width_of(s, h->lag, h->height));
 }
 
 static bool passes(struct search *s, const struct hill *h, int round) {

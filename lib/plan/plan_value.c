@@ -16,11 +16,14 @@
 struct outlook {
     const double *quantiles, *levels; /* [step][level] */
     int32_t steps, level_count;
-    double now, off, step_s, lead_s;  /* load now; seconds of the running step that are over */
+    double now, off, step_s, lead_s; /* load now; seconds of the running step that are over */
     double price_unserved, price_held;
-    struct { double from_s, to_s, amount, chance; } declared[DECLARED_MOST];
+    struct {
+        double from_s, to_s, amount, chance;
+    } declared[DECLARED_MOST];
     int32_t declared_count;
     double declared_mean_amount; /* of those past the first few, weighed by confidence */
+    double begun;                /* declared demand that has just begun and may not show in the load yet */
 };
 
 /* Chance that the forecast of step j passes x. Tails: below the lowest level almost sure, above the highest none. */
@@ -106,7 +109,7 @@ static void levels(const struct outlook *o, double capacity, double top, struct 
     if (w.keep)
         out->down = largest(o, capacity, top - capacity, true);
     /* Promise 4: nothing goes back that the present demand needs, whatever the forecast says. */
-    out->down = fmax(fmax(out->down, o->now - capacity), out->up);
+    out->down = fmax(fmax(out->down, o->now + o->begun - capacity), out->up);
 }
 
 static void add_declared(struct outlook *o, const struct board *b, int32_t h, int32_t i) {
@@ -123,9 +126,14 @@ static void add_declared(struct outlook *o, const struct board *b, int32_t h, in
                 amount += d->amount;
         if (amount <= 0)
             continue;
-        double from = (double)(d->start_wall_ns - f->time.wall_ns) * 1e-9, to = (double)(d->end_wall_ns - f->time.wall_ns) * 1e-9;
-        if (from <= 0)
-            continue; /* it has begun: it is in the load already */
+        double from = (double)(d->start_wall_ns - f->time.wall_ns) * 1e-9,
+               to = (double)(d->end_wall_ns - f->time.wall_ns) * 1e-9;
+        if (from <= 0) {
+            /* It is in the load once the metrics have caught up; until then what stands for it is kept. */
+            if (from > -(o->step_s + b->opts.control_s) && d->confidence * o->price_unserved > o->price_held)
+                o->begun += amount;
+            continue;
+        }
         if (o->declared_count < DECLARED_MOST) {
             o->declared[o->declared_count].from_s = from;
             o->declared[o->declared_count].to_s = to;
@@ -137,28 +145,36 @@ static void add_declared(struct outlook *o, const struct board *b, int32_t h, in
     }
 }
 
-void spr__need_value(const struct board *b, const spr_forecast *f, int64_t row, int32_t h, int32_t i, struct need *out) {
-    struct outlook o = {.steps = spr_forecast_horizon(f), .level_count = spr_forecast_level_count(f),
-                        .levels = spr_forecast_levels(f), .step_s = b->opts.step_s,
-                        .lead_s = b->opts.lead_s + b->opts.pre_s, .now = b->load[h * b->r + i]};
+void spr__need_value(const struct board *b, const spr_forecast *f, int64_t row, int32_t h, int32_t i,
+                     struct need *out) {
+    struct outlook o = {.steps = spr_forecast_horizon(f),
+                        .level_count = spr_forecast_level_count(f),
+                        .levels = spr_forecast_levels(f),
+                        .step_s = b->opts.step_s,
+                        .lead_s = b->opts.lead_s + b->opts.pre_s,
+                        .now = b->load[h * b->r + i]};
     const struct spr_price *price = &b->opts.price[b->fleet->inventory->resource[i]];
     o.price_unserved = price->unserved;
     o.price_held = price->held;
     o.quantiles = spr_forecast_quantiles(f) + row * o.steps * o.level_count;
     o.off = (double)(b->fleet->time.wall_ns - spr_forecast_first_step(f) * (int64_t)llround(o.step_s * 1e9)) * 1e-9;
     add_declared(&o, b, h, i);
-    double whole = b->capacity[h * b->r + i], left = spr__board_left(b, h, i), top = o.now + o.declared_mean_amount;
+    double whole = b->capacity[h * b->r + i], left = spr__board_left(b, h, i),
+           top = o.now + o.begun + o.declared_mean_amount;
     for (int32_t j = 1; j < o.steps; j++)
         top = fmax(top, o.quantiles[(size_t)(j + 1) * (size_t)o.level_count - 1] + o.declared_mean_amount);
     for (int32_t k = 0; k < o.declared_count; k++)
         top += o.declared[k].amount;
     *out = (struct need){.because_up = o.declared_count ? SPR_BECAUSE_DECLARED : SPR_BECAUSE_EXPECTED_WORTH,
-                         .because_down = SPR_BECAUSE_NO_NEED, .quantile = 1 - o.price_held / o.price_unserved,
-                         .threshold = whole, .forecast = top};
+                         .because_down = SPR_BECAUSE_NO_NEED,
+                         .quantile = 1 - o.price_held / o.price_unserved,
+                         .threshold = whole,
+                         .forecast = top};
     if (top <= left)
         return;
     levels(&o, whole, top, out);
-    /* No cascade: what the host lacks because of the shards it serves, those give back; it never asks for it elsewhere. */
+    /* No cascade: what the host lacks because of the shards it serves, those give back; it never asks for it elsewhere.
+     */
     if (left < whole) {
         struct need with_guests = {0};
         levels(&o, left, top, &with_guests);

@@ -34,6 +34,7 @@ struct forecast_job {
     double period;   /* --period in steps; 0 = the method's own */
     const char *method;
     bool strict;
+    double above, probability; /* --above in the trace's unit (NaN = not asked), and how sure */
 };
 /* Is it the name of a method? */
 bool method_known(const char *name);

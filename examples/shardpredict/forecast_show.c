@@ -61,6 +61,23 @@ int show_csv(const struct forecast_job *job, const struct answers *all) {
     return commit(job, o);
 }
 
+/* ---- when ---- */
+
+enum { WINDOWS_MAX = 64 };
+
+/* Windows in which the answer passes --above; returns how many (0 when it is not asked). */
+static size_t windows_of(const struct forecast_job *job, const struct answer *a, struct spr_exceedance *out) {
+    spr_forecast *f = NULL;
+    size_t n = WINDOWS_MAX;
+    if (isnan(job->above) || spr_forecast_create(job->ctx, 1, job->horizon, job->level_count, job->levels, a->origin,
+                                                 a->points, a->quantiles, &f) < 0)
+        return 0;
+    if (spr_forecast_windows(f, 0, job->above, job->probability, out, sizeof *out, &n) < 0)
+        n = 0;
+    spr_forecast_unref(f);
+    return n < WINDOWS_MAX ? n : WINDOWS_MAX;
+}
+
 /* ---- JSON ---- */
 
 static void json_text(spr_output *o, const char *text) {
@@ -86,6 +103,24 @@ static void json_numbers(spr_output *o, const double *v, size_t count, size_t st
     for (size_t i = 0; i < count; i++) {
         spr_output_text(o, i ? "," : "");
         spr_output_number(o, v[i * stride], DIGITS);
+    }
+    spr_output_text(o, "]");
+}
+
+static void json_windows(spr_output *o, const struct forecast_job *job, const struct answer *a) {
+    struct spr_exceedance w[WINDOWS_MAX];
+    char text[96];
+    if (isnan(job->above))
+        return;
+    spr_output_text(o, ", \"windows\": [");
+    for (size_t i = 0, n = windows_of(job, a, w); i < n; i++) {
+        snprintf(text, sizeof text, "%s{\"from\": %d, \"to\": %d, \"probability\": ", i ? ", " : "",
+                 (int)w[i].onset + 1, (int)w[i].end);
+        spr_output_text(o, text);
+        spr_output_number(o, w[i].probability, DIGITS);
+        spr_output_text(o, ", \"peak\": ");
+        spr_output_number(o, w[i].peak, DIGITS);
+        spr_output_text(o, "}");
     }
     spr_output_text(o, "]");
 }
@@ -117,7 +152,9 @@ int show_json(const struct forecast_job *job, const struct answers *all) {
             spr_output_text(o, k ? ", " : "");
             json_numbers(o, a->quantiles + k, horizon, levels);
         }
-        spr_output_text(o, "]}");
+        spr_output_text(o, "]");
+        json_windows(o, job, a);
+        spr_output_text(o, "}");
     }
     spr_output_text(o, "\n]}\n");
     return commit(job, o);
@@ -159,9 +196,14 @@ static void picture(const struct forecast_job *job, const struct answer *a, int 
     int64_t count = PAST + 2 + 2 * (int64_t)ahead;
     tool_sparkline(columns, count, (int)count, ascii, text, sizeof text);
     bool colour = tool_colour(stdout);
-    printf("%-*.*s %-10s %s%s%s  next %.4g, q%g at most %.4g at h=%zu (%s)\n", name_width, name_width, a->series,
+    printf("%-*.*s %-10s %s%s%s  next %.4g, q%g at most %.4g at h=%zu (%s)", name_width, name_width, a->series,
            a->metric, colour ? "\033[36m" : "", text, colour ? "\033[0m" : "", a->points[0], job->levels[levels - 1],
            high[peak * levels], peak + 1, a->method);
+    struct spr_exceedance w[WINDOWS_MAX];
+    if (windows_of(job, a, w))
+        printf("; above %.4g from h=%d to %d (%.0f %%)", job->above, (int)w[0].onset + 1, (int)w[0].end,
+               100 * w[0].probability);
+    putchar('\n');
 }
 
 int show_picture(const struct forecast_job *job, const struct answers *all) {

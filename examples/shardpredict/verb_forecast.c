@@ -14,7 +14,7 @@ static struct {
     char *map, *where, *origins, *cases, *method, *quantiles;
     int horizon, threads, json, picture, strict;
     long history, seed;
-    double period;
+    double period, above, probability;
 } args;
 
 static const char about[] =
@@ -46,6 +46,10 @@ static struct poptOption table[] = {
      "rising levels in (0, 1) (default .1,.25,.5,.75,.9,.95,.99)", "Q1,Q2"},
     {"threads", 0, POPT_ARG_INT, &args.threads, 0, "threads (default one a core); results do not depend on it", "N"},
     {"seed", 0, POPT_ARG_LONG, &args.seed, 0, "seed of methods that use randomness (default 1)", "S"},
+    {"above", 0, POPT_ARG_DOUBLE, &args.above, 0,
+     "also say when this is passed, in the trace's unit (JSON and pictures)", "VALUE"},
+    {"probability", 0, POPT_ARG_DOUBLE, &args.probability, 0, "least chance of a step of such a window (default 0.5)",
+     "P"},
     {"strict", 0, POPT_ARG_NONE, &args.strict, 0, "refuse cases without history instead of answering them", NULL},
     {"json", 'j', POPT_ARG_NONE, &args.json, 0, "answer in JSON", NULL},
     {"picture", 'p', POPT_ARG_NONE, &args.picture, 0, "draw sparklines even when the output is no terminal", NULL},
@@ -61,6 +65,8 @@ static int check_args(double *levels, int *level_count, double *origins, int *or
         return tool_usage("forecast", "--horizon: 1 to %d steps", (int)HORIZON_MAX);
     if (args.history < 0 || args.threads < 0 || !(args.period >= 0))
         return tool_usage("forecast", "--history, --threads and --period cannot be negative");
+    if (!(args.probability > 0 && args.probability <= 1))
+        return tool_usage("forecast", "--probability: more than 0, at most 1");
     if (!method_known(args.method))
         return tool_usage("forecast", "--method: there is no '%s'", args.method);
     *level_count = tool_numbers("forecast", "--quantiles", args.quantiles, levels, LEVELS_MAX);
@@ -146,7 +152,7 @@ static int run(spr_context *ctx, const spr_trace *trace, struct forecast_job *jo
 int verb_forecast(int argc, const char **argv) {
     static double levels[LEVELS_MAX], origins[ORIGINS_MAX];
     int level_count = 0, origin_count = 0;
-    args.horizon = 12, args.seed = 1;
+    args.horizon = 12, args.seed = 1, args.above = NAN, args.probability = 0.5;
     args.method = "auto", args.quantiles = "0.1,0.25,0.5,0.75,0.9,0.95,0.99";
     int rc = tool_options("forecast", about, epilogue, table, argc, argv, NULL);
     if (rc >= 0 || (rc = check_args(levels, &level_count, origins, &origin_count)) > 0)
@@ -165,7 +171,9 @@ int verb_forecast(int argc, const char **argv) {
                                .history = args.history,
                                .period = args.period,
                                .method = args.method,
-                               .strict = args.strict};
+                               .strict = args.strict,
+                               .above = args.above,
+                               .probability = args.probability};
     spr_trace *trace = NULL;
     if (spr_trace_read(ctx, &opts, &trace) < 0)
         rc = tool_error(ctx, args.traces[0]);

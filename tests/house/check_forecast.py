@@ -115,6 +115,14 @@ def json_says_the_same():
     return [] if d["schema"] == 1 and flat == [float(x["point"]) for x in rows] else [str(flat[:3])]
 
 
+def windows_say_when_a_threshold_is_passed():
+    # vm0 swings around 2.885 with amplitude 1 and a day of 288 steps; from step 864 on it rises through it
+    r = call("--trace", trace("a.csv"), "--horizon", 200, "--origins", 864, "--method", "holt-winters", "--above", 2.885, "--json")
+    f = [f for f in json.loads(r.stdout)["forecasts"] if f["series"] == "vm0" and f["metric"] == "cpu"][0]
+    w = max(f["windows"], key=lambda w: w["to"] - w["from"])
+    return [] if w["from"] < 30 and 115 < w["to"] < 175 and w["probability"] > 0.95 and w["peak"] > 3.5 else [str(f["windows"])]
+
+
 def pictures_keep_to_one_line_a_series():
     lines = call("--trace", trace("a.csv"), "--picture").stdout.splitlines()
     return [] if len(lines) == 2 + 6 and all("next" in x for x in lines[2:]) else lines or ["nothing"]
@@ -145,4 +153,4 @@ os.makedirs(WORK, exist_ok=True)
 run([(f.__name__.replace("_", " "), f) for f in (
     the_csv_has_the_documented_form, exactly_the_cases_are_answered_under_their_own_names, strict_refuses_what_has_no_history,
     nothing_after_the_origin_is_seen, history_limits_what_is_seen, threads_change_nothing, a_season_is_followed,
-    json_says_the_same, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])
+    json_says_the_same, windows_say_when_a_threshold_is_passed, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])

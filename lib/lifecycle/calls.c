@@ -363,7 +363,7 @@ bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now) {
     for (size_t i = l->call_count; i-- > 0;)
         if (i < l->call_count && l->calls[i]->at_mono_ns <= now.mono_ns)
             call_due(l, l->calls[i], now);
-    if (l->kick && l->kick_ns <= now.mono_ns)
+    if (l->kick && l->kick_ns <= now.mono_ns && l->recovery == 2)
         drive_all(l, now);
     if (l->poll_ns <= now.mono_ns) {
         l->poll_ns = INT64_MAX;
@@ -371,6 +371,8 @@ bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now) {
     }
     for (size_t i = 0; i < l->call_count; i++)
         spr__wake_at(l, l->calls[i]->at_mono_ns);
+    if (l->kick && l->recovery != 2)
+        l->kick_ns = now.mono_ns + PAUSE_NS;
     spr__wake_at(l, SPR_MIN(l->poll_ns, l->kick ? l->kick_ns : INT64_MAX));
     return true;
 }

@@ -209,7 +209,8 @@ int spr_lifecycle_step(spr_lifecycle *l, const spr_fleet *fleet, struct spr_time
     do { /* what ends inside this step lets the next thing begin inside this step */
         more = false;
         if (l->journal_waits && spr__journal_collect(l, now) > 0) {
-            drive_journalled(l, now);
+            if (l->recovery == 2) /* before that nobody knows what is there */
+                drive_journalled(l, now);
             more = true;
         }
         rc = spr__calls_collect(l, now);

@@ -119,6 +119,7 @@ struct spr__shard {
     uint64_t touched;      /* l->seq of its last change */
     int64_t drain_s;       /* how long established flows may take */
     uint64_t drain_number; /* names the drain that `to_drain` will become, so that asking twice is harmless */
+    int32_t strays;        /* times that growths nobody remembers were given back */
     uint64_t seen;         /* last observation that had it */
 };
 

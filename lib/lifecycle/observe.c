@@ -8,6 +8,7 @@
 
 #define POLL_NS     INT64_C(1000000000)
 #define POLL_MAX_NS (60 * POLL_NS)
+#define STRAYS_MAX  8
 
 int spr__observe(struct spr_lifecycle *l, struct spr_time now) {
     if (l->observing) {
@@ -105,6 +106,30 @@ static void resolve(struct spr_lifecycle *l, struct spr__shard *s, const struct 
     spr__shard_drive(l, s, now);
 }
 
+/*
+ * Growths under way that nobody here remembers (the journal lost its end): their numbers rise from the next one we
+ * would give, so the next few are given back, and then we look again.
+ */
+static bool give_back_unknown(struct spr_lifecycle *l, struct spr__shard *s, const struct spr_observed_shard *o,
+                              struct spr_time now) {
+    static const struct spr_amounts nothing;
+    if (!spr__amounts_any(&o->pending)) {
+        s->strays = 0;
+        return false;
+    }
+    if (++s->strays > STRAYS_MAX)
+        return false; /* then it is something else; it goes with the whole shard */
+    for (int i = 0; i < 8; i++) {
+        struct spr__piece *p = spr__piece_add(l, s, &nothing, SPR_BECAUSE_RECOVERED, now);
+        if (!p)
+            break;
+        p->doomed = p->heard = true;
+    }
+    s->verify = true;
+    spr__observe_soon(l, now);
+    return true;
+}
+
 /* A shard at rest: amounts, warmness and use as they are. */
 static void compare(struct spr_lifecycle *l, struct spr__shard *s, const struct spr_observed_shard *o,
                     struct spr_time now) {
@@ -112,6 +137,7 @@ static void compare(struct spr_lifecycle *l, struct spr__shard *s, const struct 
     bool was = s->serving, cold = s->kind == SPR_SHARD_REPLICA && o->warmness < l->opts.warm_at_least;
     s->warmness = o->warmness;
     bool differs = take_truth(s, o);
+    differs |= give_back_unknown(l, s, o, now);
     if (spr__amounts_any(&s->ready))
         s->serving = is_in_use(s, o) && !cold;
     if (differs)

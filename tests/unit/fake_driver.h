@@ -35,7 +35,7 @@ struct fake_call {
     spr_ticket ticket;
     int64_t due, deadline;
     int32_t verb, outcome, code;
-    bool fresh; /* has made a growth */
+    bool fresh; /* has made a growth, or asks once more for one */
     bool late;  /* takes effect when it ends, not when it is accepted */
     uint64_t shard, piece, fence;
     int32_t kind;
@@ -109,6 +109,7 @@ static inline int fake_grow(struct fake_world *w, struct fake_call *c) {
     s->reserved = c->verb == SPR_DRIVER_RESERVE;
     struct fake_piece *p = fake_piece_find(s, c->piece);
     if (p) { /* asked twice, or to become smaller */
+        c->fresh = c->amount[0] >= p->amount[0] && c->amount[1] >= p->amount[1];
         for (int r = 0; r < FAKE_R && c->verb == SPR_DRIVER_RESIZE; r++)
             p->amount[r] = c->amount[r] < p->amount[r] ? c->amount[r] : p->amount[r];
     } else if (s->over >> (c->piece % 64) & 1) {

@@ -38,10 +38,10 @@ void spr__spec_finish(struct spr__spec *s) {
 static int equal_capacity(struct spr__spec *s, int64_t count, struct spr_amounts *out) {
     for (int r = 0; r < SPR_RESOURCES_MAX; r++) {
         struct spr__capacity *c = &s->capacity[r];
-        if (!(s->resources >> r & 1))
-            continue;
-        if (!c->given)
+        if (!c->given && (s->resources >> r & 1))
             return spr__io_fail(s->ctx, SPR_E_FORMAT, NULL, 0, 0, "hosts: resource %d has no capacity", r);
+        if (!c->given)
+            continue;
         if (c->by_rule) {
             double p99;
             int rc = spr__demand_p99(s->ctx, s->trace, r, s->first, s->last, &p99);

@@ -16,12 +16,12 @@ static const char epilogue[] =
     "Example: the CPU of 40 VMs from two files that a map explains\n"
     "  shardpredict profile --trace avg.csv.gz --trace max.csv.gz --map azure_v1_vms.yaml";
 
-enum { SPARK_COLUMNS = 32, NAME_WIDTH = 28 };
+enum { SPARK_COLUMNS = 32, NAME_WIDTH = 28, METRIC_WIDTH = 20 };
 
 struct table {
     spr_output *out;
     bool ascii, colour;
-    int name_width;
+    int name_width, metric_width;
     struct spr_panel view;
     int64_t shown_steps; /* of the sparkline */
 };
@@ -69,12 +69,19 @@ static void periods(char *text, size_t room, const struct spr_profile_row *r) {
     }
 }
 
-/* Names come from a file: nothing in them may move the cursor. */
-static void plain_name(char *text, size_t room, const char *name) {
-    size_t i = 0;
-    for (; name[i] && i + 1 < room; i++)
+/* Names come from a file: nothing in them may move the cursor. Cut to `width` bytes, never inside a character. */
+static void plain_name(char *text, int width, const char *name) {
+    int i = 0;
+    for (; name[i] && i < width; i++)
         text[i] = (unsigned char)name[i] < 0x20 || name[i] == 0x7f ? '?' : name[i];
+    while (name[i] && i > 0 && ((unsigned char)name[i] & 0xc0) == 0x80)
+        i--;
     text[i] = 0;
+}
+
+static int widest(int so_far, const char *name, int most) {
+    int width = (int)strlen(name);
+    return width > most ? most : width > so_far ? width : so_far;
 }
 
 /* ---- the table ---- */
@@ -100,15 +107,16 @@ static void verdict(struct table *t, const spr_profile *profile) {
 
 static void row(struct table *t, int64_t i, const struct spr_profile_row *r) {
     static const char *const paint[] = {"\x1b[32m", "\x1b[36m", "\x1b[33m", "\x1b[31m"};
-    char name[256], level[32], when[80], spark[4 * SPARK_COLUMNS + 1], line[700];
+    char name[NAME_WIDTH + 1], metric[METRIC_WIDTH + 1], level[32], when[80], spark[4 * SPARK_COLUMNS + 1], line[700];
     const double *x = (const double *)(const void *)((const char *)t->view.data + i * t->view.series_stride);
-    plain_name(name, sizeof name, r->id);
+    plain_name(name, NAME_WIDTH, r->id);
+    plain_name(metric, METRIC_WIDTH, r->metric);
     amount(level, sizeof level, r->level, r->resource);
     periods(when, sizeof when, r);
     tool_sparkline(x + t->view.steps - t->shown_steps, t->shown_steps, SPARK_COLUMNS, t->ascii, spark, sizeof spark);
-    snprintf(line, sizeof line, "%-*s  %-10s %s%-18s%s %3.0f %%  %-22s %11s  %3.0f %%  %s\n", t->name_width, name,
-             r->metric, t->colour ? paint[r->klass & 3] : "", spr_class_name(r->klass), t->colour ? "\x1b[0m" : "",
-             r->confidence * 100, when, level, r->forecastability * 100, spark);
+    snprintf(line, sizeof line, "%-*s  %-*s  %s%-18s%s %3.0f %%  %-22s %11s  %3.0f %%  %s\n", t->name_width, name,
+             t->metric_width, metric, t->colour ? paint[r->klass & 3] : "", spr_class_name(r->klass),
+             t->colour ? "\x1b[0m" : "", r->confidence * 100, when, level, r->forecastability * 100, spark);
     spr_output_text(t->out, line);
 }
 
@@ -122,17 +130,17 @@ static void print_table(struct table *t, const spr_profile *profile, const spr_s
         t->shown_steps = SPARK_COLUMNS;
     if (t->shown_steps > t->view.steps)
         t->shown_steps = t->view.steps;
+    t->name_width = t->metric_width = 6; /* the words above them */
     for (int64_t i = 0; i < n; i++) {
         struct spr_profile_row r = {.size = sizeof r};
         spr_profile_get(profile, i, &r);
-        int width = (int)strlen(r.id);
-        t->name_width = width > t->name_width ? width : t->name_width;
+        t->name_width = widest(t->name_width, r.id, NAME_WIDTH);
+        t->metric_width = widest(t->metric_width, r.metric, METRIC_WIDTH);
     }
-    t->name_width = t->name_width < 6 ? 6 : t->name_width > NAME_WIDTH ? NAME_WIDTH : t->name_width;
     verdict(t, profile);
     duration(span, sizeof span, (double)t->shown_steps * (double)step_ns * 1e-9);
-    snprintf(line, sizeof line, "%-*s  %-10s %-18s %5s  %-22s %11s  %5s  the last %s\n", t->name_width, "series",
-             "metric", "class", "sure", "periods", "level", "skill", span);
+    snprintf(line, sizeof line, "%-*s  %-*s  %-18s %5s  %-22s %11s  %5s  the last %s\n", t->name_width, "series",
+             t->metric_width, "metric", "class", "sure", "periods", "level", "skill", span);
     spr_output_text(t->out, line);
     for (int64_t i = 0; i < n; i++) {
         struct spr_profile_row r = {.size = sizeof r};

@@ -221,10 +221,10 @@ static void find_hills(struct search *s) {
 
 /* ---- choice ---- */
 
-/* A fold at `known` holds `period` too when that divides it. */
-static bool is_part_of(double period, double known) {
-    double ratio = known / period, near = floor(ratio + 0.5);
-    return near >= 1 && near <= 24 && fabs(ratio / near - 1) < 0.04;
+/* Is `longer` a whole number of `shorter`s, counted exactly enough to say so? */
+static bool is_whole(double longer, double shorter, double least) {
+    double ratio = longer / shorter, near = floor(ratio + 0.5);
+    return near >= least && fabs(ratio - near) < SPR_MIN(0.15, 0.04 * near);
 }
 
 /*
@@ -232,8 +232,8 @@ static bool is_part_of(double period, double known) {
  * A true longer one (the week over the day) is higher than what is left of the shorter.
  */
 static bool is_echo(const struct search *s, const struct hill *h, double known) {
-    double ratio = h->period / known, left = 0;
-    if (ratio < 1.5 || fabs(ratio / floor(ratio + 0.5) - 1) > 0.04)
+    double left = 0;
+    if (!is_whole(h->period, known, 2))
         return false;
     for (int64_t k = (int64_t)(0.96 * known); k <= (int64_t)(1.04 * known) + 1 && k < s->lags; k++)
         left = SPR_MAX(left, s->r[k]);
@@ -275,7 +275,7 @@ static int fold_bins(double period) { return (int)SPR_MIN((double)FOLD_BINS_MAX,
  */
 static bool is_multiple_of(struct search *s, const struct hill *h, const struct hill *base) {
     double ratio = h->period / base->period;
-    if (ratio < 1.5 || fabs(ratio / floor(ratio + 0.5) - 1) > 0.04)
+    if (!is_whole(h->period, base->period, 2))
         return false;
     flatten(s, base->period);
     int bins = SPR_MIN(fold_bins(base->period), 48), more = (int)SPR_MIN(96.0, bins * floor(ratio + 0.5));
@@ -288,7 +288,7 @@ static int pick(struct search *s, const struct spr__periods *known, int round) {
     bool tried[HILLS_MAX] = {false};
     for (int i = 0; i < s->hill_count; i++)
         for (int k = 0; k < known->count; k++)
-            tried[i] = tried[i] || is_part_of(s->hills[i].period, known->steps[k]) ||
+            tried[i] = tried[i] || is_whole(known->steps[k], s->hills[i].period, 1) ||
                        is_echo(s, &s->hills[i], known->steps[k]);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         int best = -1;

@@ -275,7 +275,7 @@ static int fold_bins(double period) { return (int)SPR_MIN((double)FOLD_BINS_MAX,
  */
 static bool is_multiple_of(struct search *s, const struct hill *h, const struct hill *base) {
     double ratio = h->period / base->period;
-    if (!is_whole(h->period, base->period, 2))
+    if (base->height < 0.4 * h->height || !is_whole(h->period, base->period, 2))
         return false;
     flatten(s, base->period);
     int bins = SPR_MIN(fold_bins(base->period), 48), more = (int)SPR_MIN(96.0, bins * floor(ratio + 0.5));

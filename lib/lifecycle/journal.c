@@ -201,6 +201,7 @@ static int get_pieces(struct spr_lifecycle *l, struct reader *r, struct spr__sha
         p->amounts = get_amounts(r);
         p->doomed = flags & PIECE_DOOMED;
         p->heard = true; /* written before the driver was asked; nobody knows whether it was */
+        p->trim = true;  /* nor whether it heard of a shrinking */
         r->bad |= p->phase > SPR__PHASE_WARM || p->because >= SPR_BECAUSE_COUNT_ || !p->number;
     }
     return SPR_OK;
@@ -219,8 +220,8 @@ static int get_shard(struct spr_lifecycle *l, struct reader *r, struct spr__shar
     s->first = 1;
     s->ready = get_amounts(r);
     s->draining = get_amounts(r);
-    r->bad |= !s->id || s->kind > SPR_SHARD_HEADROOM || s->state >= SPR_SHARD_STATE_COUNT_ ||
-              s->because >= SPR_BECAUSE_COUNT_;
+    r->bad |= !s->id || s->id == UINT64_MAX || !s->next_piece || s->kind > SPR_SHARD_HEADROOM ||
+              s->state >= SPR_SHARD_STATE_COUNT_ || s->because >= SPR_BECAUSE_COUNT_;
     int rc = get_pieces(l, r, s);
     if (rc < 0 || r->bad)
         return rc;

@@ -393,8 +393,10 @@ void spr__shard_lost(struct spr_lifecycle *l, struct spr__shard *s, int because,
     s->needs_observe = true;
     s->adopt = false;
     s->broken = false;
-    for (size_t i = 0; i < s->piece_count; i++)
+    for (size_t i = 0; i < s->piece_count; i++) {
         s->pieces[i].begun = false;
+        s->pieces[i].trim = s->pieces[i].heard; /* said again, in case that was what got lost */
+    }
     if (s->state != SPR_SHARD_UNKNOWN)
         spr__shard_change(l, s, SPR__EVENT_LOST, because, now, false);
     spr__observe(l, now);
@@ -439,6 +441,10 @@ static void measured(struct spr_lifecycle *l, double seconds) {
 static void piece_ready(struct spr_lifecycle *l, struct spr__shard *s, struct spr__piece *p, int event, int because,
                         struct spr_time now) {
     uint64_t replaces = p->replaces;
+    if (p->trim || spr__call_find(s, SPR_DRIVER_RESIZE, p->number, true)) { /* it may have arrived untrimmed */
+        s->verify = true;
+        spr__observe_soon(l, now);
+    }
     if (p->asked.mono_ns)
         measured(l, (double)(now.mono_ns - p->asked.mono_ns) * 1e-9);
     spr__amounts_add(&s->ready, &p->amounts);

@@ -4,7 +4,9 @@
  * @ingroup lifecycle
  * @brief What holds, warms and releases shards on hosts: a hypervisor, or the simulation.
  *
- * Every verb is idempotent by shard id: asked twice, the second answer is the first one's. A verb that
+ * Every verb is idempotent by shard id and piece: asked twice, the second answer is the first one's. Numbers of pieces
+ * rise and are never used twice, so a RESIZE whose piece is ready or was given back already is done at once; a RESIZE
+ * of a piece that is pending makes it smaller; a RELEASE of a piece not heard of yet forbids it. A verb that
  * carries a fence lower than one seen before fails with SPR_E_FENCED. Nothing that is not ours is touched.
  */
 #ifndef SHARDPREDICT_OPS_DRIVER_H
@@ -47,7 +49,7 @@ struct spr_driver_request {
     int32_t verb;               /**< ::spr_driver_verb */
     int32_t kind;               /**< ::spr_shard_kind */
     uint64_t shard;             /**< shard id; 0 for OBSERVE (all shards) */
-    uint64_t piece;             /**< ALLOCATE, WARM and RESIZE: which growth of the shard this is, from 1; with DRAIN and RELEASE 0 = the whole shard */
+    uint64_t piece;             /**< ALLOCATE, WARM and RESIZE: which growth of the shard this is, from 1; DRAIN: a number of its own; RELEASE: that pending growth, 0 = the whole shard */
     uint64_t fence;             /**< fencing number of the controller */
     const char *vm;             /**< VM it serves */
     const char *host;           /**< host it is on */

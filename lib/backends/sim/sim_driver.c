@@ -230,6 +230,8 @@ static int driver_submit(void *state, const struct spr_driver_request *q, struct
     }
     if (fail || rc < 0) {
         call.outcome = SPR_FAILED;
+        call.due = now.mono_ns; /* a refusal takes no time */
+        call.waits_drain = false;
         call.code = fail ? SPR_E_IO : rc;
         if (call.shard >= 0 && sim__empty(s->shards[call.shard].ready, s->r) && !s->shards[call.shard].piece_count &&
             drained(s, &s->shards[call.shard]))

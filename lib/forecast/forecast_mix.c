@@ -29,7 +29,8 @@ static void push(struct mix *m, struct mix_row *r, double y) {
 /* Value i of the history (0 = oldest kept); before it, the oldest. */
 static double value(const struct mix_row *r, int64_t i) { return r->y[r->first + (i < 0 ? 0 : i)]; }
 
-/* What a moment looks like besides its value and the one before: the last hour, and the same time of past days, a little ahead. */
+/* What a moment looks like besides its value and the one before: the last hour, and the same time of past days, a
+ * little ahead. */
 void spr__mix_look(const struct mix *m, const struct mix_row *r, int64_t i, double y, double *hour, double *days) {
     double sum = y;
     int64_t n = 0;
@@ -175,7 +176,8 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
             memmove(to, was, (size_t)each * sizeof *to);
             continue;
         }
-        const double *said = &r->said[(size_t)((r->seen - j) % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * (size_t)each];
+        const double *said =
+            &r->said[(size_t)((r->seen - j) % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * (size_t)each];
         for (int32_t x = 0; x < each; x++)
             to[x] = was[x] * m->forget + pinball(m->level[x % K], y, said[x]);
     }
@@ -183,9 +185,11 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
 
 static void mix_row(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *out) {
     int32_t K = m->levels;
-    const double *said = &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * MIX_EXPERTS * (size_t)K];
+    const double *said =
+        &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * MIX_EXPERTS * (size_t)K];
     for (int32_t k = 0; k < K; k++) {
-        /* As shares of the best loss, so that no scale is too large or small; a series of zeros: every expert is right. */
+        /* As shares of the best loss, so that no scale is too large or small; a series of zeros: every expert is right.
+         */
         double best = INFINITY, weights = 0, sum = 0;
         for (int e = 0; e < MIX_EXPERTS; e++)
             best = fmin(best, loss[(j * MIX_EXPERTS + e) * K + k]);
@@ -231,7 +235,8 @@ void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch) {
  * Quantiles [horizon][level] from the running step on. With `now` the running step is known: it is the first step of
  * the answer, and everything after it starts from there. Without, the last closed step is the newest there is.
  */
-void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *scratch) {
+void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
+                  double *scratch) {
     int32_t K = m->levels, first = 0;
     struct mix_row saved = *r;
     if (!isnan(now)) {

@@ -25,8 +25,8 @@ static int mix_open(const struct spr_forecaster_env *env, void **state) {
         return rc;
     double day = o.period > 0 ? o.period : fmax(1, (double)SPR__DAY_NS / (double)env->step_ns);
     if (env->level_count > MIX_LEVELS || o.period < 0 || o.window < 0 || o.memory < 0 || day > 1e6)
-        return spr__fail(ctx, SPR_E_ARG, "spr_mix_opts: period, window or memory is out of range, or more than %d levels",
-                         MIX_LEVELS);
+        return spr__fail(ctx, SPR_E_ARG,
+                         "spr_mix_opts: period, window or memory is out of range, or more than %d levels", MIX_LEVELS);
     struct mix *m = spr__alloc(ctx, 1, sizeof *m);
     if (!m)
         return spr__nomem(ctx);
@@ -126,15 +126,16 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
 static void update_row(void *arg, size_t i) {
     struct job *j = arg;
     for (int64_t t = 0; t < j->panel->steps; t++)
-        spr__mix_step(j->m, &j->m->rows[i], spr__panel_value(j->panel, (int64_t)i, t), &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+        spr__mix_step(j->m, &j->m->rows[i], spr__panel_value(j->panel, (int64_t)i, t),
+                      &j->m->scratch[(int64_t)i * j->m->scratch_size]);
 }
 
 static int mix_update(void *state, const struct spr_panel *steps) {
     struct mix *m = state;
     struct job j = {m, steps, NULL, NULL};
     if (steps->series != m->count)
-        return spr__fail(m->ctx, SPR_E_ARG, "the mix was fitted on %lld series, the update has %lld", (long long)m->count,
-                         (long long)steps->series);
+        return spr__fail(m->ctx, SPR_E_ARG, "the mix was fitted on %lld series, the update has %lld",
+                         (long long)m->count, (long long)steps->series);
     spr__parallel(m->ctx, (size_t)m->count, update_row, &j);
     return SPR_OK;
 }

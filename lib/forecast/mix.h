@@ -51,6 +51,7 @@ void spr__mix_look(const struct mix *m, const struct mix_row *r, int64_t i, doub
 void spr__mix_remember(struct mix *m, struct mix_row *r, double y);
 void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
-void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *scratch);
+void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
+                  double *scratch);
 
 #endif

@@ -253,6 +253,14 @@ static int follow(spr_controller *c, struct spr_time now) {
     return rc < 0 ? rc : spr__publish(c, now);
 }
 
+static bool anything_drains(const spr_controller *c) {
+    for (int32_t k = 0; c->lifecycle && c->fleet && k < c->fleet->shard_count; k++)
+        for (int32_t i = 0; i < c->r; i++)
+            if (c->fleet->shards[k].draining.of[c->fleet->inventory->resource[i]] > 0)
+                return true;
+    return false;
+}
+
 int spr_controller_step(spr_controller *c, struct spr_time now) {
     int first = SPR_OK;
     bool samples = false;
@@ -265,6 +273,12 @@ int spr_controller_step(spr_controller *c, struct spr_time now) {
     if (!c->asked_inventory && now.mono_ns >= c->next_inventory)
         keep(&first, ask(c, SPR_SOURCE_INVENTORY, now, &c->asked_inventory));
     bool due = c->inventory && now.mono_ns >= c->next_tick;
+    if (due && anything_drains(c)) {
+        /* How much of a drain is left only the driver knows, and the plan counts on it. */
+        keep(&first, spr_lifecycle_observe(c->lifecycle, now));
+        keep(&first, lifecycle_step(c, now));
+        keep(&first, follow(c, now));
+    }
     if (due && !c->asked_samples) {
         keep(&first, ask(c, SPR_SOURCE_SAMPLES, now, &c->asked_samples));
         c->next_tick = c->next_tick && now.mono_ns < c->next_tick + c->control_ns ? c->next_tick + c->control_ns

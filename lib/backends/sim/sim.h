@@ -58,6 +58,7 @@ struct sim {
     int64_t substep; /* sub-steps done */
     int64_t substep_ns;
     struct sim_vm *vm;
+    const char **vm_id, **host_id;     /* names, as long as the fleet lives */
     int32_t *host_vm_first, *host_vms; /* VMs of host h: host_vms[host_vm_first[h] .. host_vm_first[h + 1]) */
     int32_t *active, active_count;     /* VMs with shards or moved flows */
     bool *dirty;                       /* [host]: shares must be computed anew */

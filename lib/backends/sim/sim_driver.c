@@ -253,16 +253,12 @@ static int observe(struct sim *s, struct spr_driver_completion *c) {
         if (d->vm < 0)
             continue;
         struct spr_observed_shard *o = &s->observed[n++];
-        struct spr_vm vm = {.size = sizeof vm};
-        struct spr_host host = {.size = sizeof host};
-        spr_fleet_vm(s->fleet, d->vm, &vm);
-        spr_fleet_host(s->fleet, d->host, &host);
         memset(o, 0, sizeof *o);
         o->size = sizeof *o;
         o->id = d->id;
         o->fence = d->fence;
-        o->vm = vm.id;
-        o->host = host.id;
+        o->vm = s->vm_id[d->vm];
+        o->host = s->host_id[d->host];
         o->kind = d->kind;
         o->state = !sim__empty(d->ready, s->r) ? (d->active ? SPR_SHARD_SERVING : SPR_SHARD_WARM)
                    : d->piece_count            ? SPR_SHARD_ALLOCATING

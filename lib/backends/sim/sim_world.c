@@ -271,6 +271,8 @@ static int allocate(struct sim *s) {
     size_t hr = (size_t)s->hosts * (size_t)s->r, vr = (size_t)s->vms * (size_t)s->r;
     size_t v = (size_t)s->vms, h = (size_t)s->hosts, d = sizeof(double);
     s->vm = zeros(s, v, sizeof *s->vm);
+    s->vm_id = zeros(s, v, sizeof *s->vm_id);
+    s->host_id = zeros(s, h, sizeof *s->host_id);
     s->host_vm_first = zeros(s, h + 1, sizeof(int32_t));
     s->host_vms = zeros(s, v, sizeof(int32_t));
     s->active = zeros(s, v, sizeof(int32_t));
@@ -296,9 +298,9 @@ static int allocate(struct sim *s) {
     s->host_since = zeros(s, h, sizeof(int64_t));
     s->share_scratch = zeros(s, 2 * v, d);
     s->usage = zeros(s, vr, sizeof *s->usage);
-    bool all = s->vm && s->host_vm_first && s->host_vms && s->active && s->dirty && s->capacity && s->held &&
-               s->demand && s->short_home && s->short_side && s->served && s->held_vm && s->violated_s &&
-               s->host_load && s->host_load_sum && s->host_since && s->share_scratch && s->usage;
+    bool all = s->vm && s->vm_id && s->host_id && s->host_vm_first && s->host_vms && s->active && s->dirty &&
+               s->capacity && s->held && s->demand && s->short_home && s->short_side && s->served && s->held_vm &&
+               s->violated_s && s->host_load && s->host_load_sum && s->host_since && s->share_scratch && s->usage;
     return all ? SPR_OK : SPR_E_NOMEM;
 }
 
@@ -310,6 +312,7 @@ static int describe(struct sim *s) {
         for (int32_t r = 0; r < s->r; r++)
             s->capacity[h * s->r + r] = host.capacity.of[s->resource[r]];
         s->dirty[h] = true;
+        s->host_id[h] = host.id;
     }
     for (int32_t v = 0; v < s->vms; v++) {
         struct spr_vm vm = {.size = sizeof vm};
@@ -317,6 +320,7 @@ static int describe(struct sim *s) {
             return SPR_E_ARG;
         double life = vm.flow_lifetime_s > 0 ? vm.flow_lifetime_s : 60;
         s->vm[v].home = vm.host;
+        s->vm_id[v] = vm.id;
         s->vm[v].first_shard = -1;
         s->vm[v].phi = vm.replica == SPR_REPLICA_NEVER ? 0 : vm.spillable;
         s->vm[v].decay = exp(-s->config.substep_s / life);
@@ -368,6 +372,8 @@ static void world_close(void *state) {
     size_t hr = (size_t)s->hosts * (size_t)s->r, vr = (size_t)s->vms * (size_t)s->r;
     size_t v = (size_t)s->vms, h = (size_t)s->hosts, d = sizeof(double);
     drop(s, s->vm, v, sizeof *s->vm);
+    drop(s, s->vm_id, v, sizeof *s->vm_id);
+    drop(s, s->host_id, h, sizeof *s->host_id);
     drop(s, s->host_vm_first, h + 1, sizeof(int32_t));
     drop(s, s->host_vms, v, sizeof(int32_t));
     drop(s, s->active, v, sizeof(int32_t));

@@ -81,6 +81,22 @@ SPR_API int64_t spr_trace_end(const spr_trace *t);
 SPR_API int spr_trace_resource(const spr_trace *t, int resource, struct spr_resource_info *out);
 /**@}*/
 
+/** @name A trace as a source */
+/**@{*/
+struct spr_source_ops;
+/** Config of spr_trace_source; both must outlive the source. */
+struct spr_trace_source_opts {
+    size_t size;             /**< sizeof this struct */
+    const spr_series *series;/**< rows of VMs by id and resource */
+    const spr_fleet *fleet;  /**< the inventory it answers with */
+};
+/**
+ * Source table ("csv") that plays a recorded series: asked for samples at a moment, it answers with the step that
+ * ends there (or is running). It never shows a step that has not begun. Config: struct spr_trace_source_opts.
+ */
+SPR_API const struct spr_source_ops *spr_trace_source(void);
+/**@}*/
+
 /** @name Scenarios */
 /**@{*/
 /** A scenario with its trace and fleet. Opaque; belongs to its reader. */
@@ -144,6 +160,8 @@ SPR_API int spr_generate(spr_context *ctx, const struct spr_generate_opts *opts)
 SPR_API int spr_profile_write(spr_context *ctx, const spr_profile *profile, spr_output *out);
 /** A plan as JSON (doc/schema/plan.json). */
 SPR_API int spr_plan_write(spr_context *ctx, const spr_plan *plan, uint64_t fence, spr_output *out);
+/** The why of one action of a plan file: what is done, the forecast and the limit behind it, what undoes it. Text lines. */
+SPR_API int spr_plan_explain(spr_context *ctx, const char *path, int64_t action, spr_output *out);
 /** What the result of a replay says besides the verdict. */
 struct spr_result_extra {
     size_t size;            /**< sizeof this struct */

@@ -103,7 +103,10 @@ static void log_to_stderr(void *user, const struct spr_log_record *r) {
             r->subject ? ": " : "", r->text);
 }
 
+double tool_started_s;
+
 spr_context *tool_context(uint64_t seed, int threads) {
+    tool_started_s = tool_wall_s();
     if (threads <= 0)
         threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
     threads = threads < 1 ? 1 : threads > 64 ? 64 : threads;

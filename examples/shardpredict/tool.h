@@ -55,6 +55,7 @@ void tool_sparkline(const double *values, int64_t count, int columns, bool ascii
 /* Process figures. */
 double tool_cpu_s(void), tool_wall_s(void);
 int64_t tool_peak_rss(void);
+extern double tool_started_s; /* wall clock when the context was made */
 
 int verb_generate(int argc, const char **argv);
 int verb_profile(int argc, const char **argv);

@@ -51,7 +51,7 @@ static double spill(const struct service *s, const spr_fleet *f) {
         double demand = spr__fleet_demand(f, s->route.vm, i), carry = 0;
         for (int32_t t = 0; t < s->route.target_count; t++)
             carry += s->targets[t].capacity.of[f->inventory->resource[i]];
-        if (demand > 0)
+        if (demand > 0 && carry > 0) /* what no shard carries any of (disks), shards do not need */
             share = fmin(share, carry / demand);
     }
     return s->route.target_count ? share : 0;
@@ -118,12 +118,10 @@ static int target_of(const struct service *s, uint64_t shard) {
     return 0;
 }
 
-static void make_table(struct service *s, const struct service *before, const char *id) {
+static void make_table(struct service *s, const struct service *before, const char *id, int *want) {
     uint8_t order[SPR_ROUTE_SLOTS];
-    int want[TARGETS_MOST] = {0};
     bool freed[SPR_ROUTE_SLOTS] = {false};
     shuffle(id, order);
-    share_rows(s, want);
     for (int i = 0; i < SPR_ROUTE_SLOTS && before; i++)
         if (before->table[i])
             s->table[i] = (uint8_t)target_of(s, before->targets[before->table[i] - 1].shard);
@@ -152,45 +150,62 @@ static void make_table(struct service *s, const struct service *before, const ch
 
 /* ---- the service ---- */
 
-static bool same(const struct service *a, const struct service *b) {
-    if (!b || memcmp(a->table, b->table, sizeof a->table) || a->target_count != b->target_count ||
-        a->route.target_count != b->route.target_count || a->route.primary != b->route.primary ||
-        a->route.vm != b->route.vm || a->route.spill_at_most != b->route.spill_at_most)
+/* The same targets with as many rows as before: the table would come out the same, so it is not made again. */
+static bool same(const struct service *a, const struct service *b, const int *want) {
+    int rows[TARGETS_MOST + 1] = {0};
+    if (!b || a->target_count != b->target_count || a->route.target_count != b->route.target_count ||
+        a->route.primary != b->route.primary || a->route.spill_at_most != b->route.spill_at_most)
         return false;
     for (int32_t t = 0; t < a->target_count; t++)
         if (a->targets[t].shard != b->targets[t].shard || a->targets[t].host != b->targets[t].host ||
             a->targets[t].draining != b->targets[t].draining ||
             memcmp(&a->targets[t].capacity, &b->targets[t].capacity, sizeof a->targets[t].capacity))
             return false;
+    for (int i = 0; i < SPR_ROUTE_SLOTS; i++)
+        rows[b->table[i]]++;
+    for (int32_t t = 0; t < a->route.target_count; t++)
+        if (rows[t + 1] != want[t])
+            return false;
     return true;
 }
 
-int spr__service_make(spr_context *ctx, const spr_fleet *f, int32_t vm, struct service *before, struct service **out) {
-    int32_t n = 0;
-    for (int32_t k = f->vm_shard[vm]; k >= 0; k = f->vm_shard_next[k])
-        n += spr__route_role(&f->shards[k]) != SPR__ROUTE_IDLE;
-    n = SPR_MIN(n, TARGETS_MOST);
+static struct service *publish(spr_context *ctx, const struct service *draft) {
+    size_t n = (size_t)draft->target_count;
     struct service *s = spr__alloc(ctx, 1, sizeof *s);
-    if (!s || !(s->targets = spr__alloc(ctx, (size_t)n, sizeof *s->targets))) {
+    struct spr_route_target *targets = s ? spr__alloc(ctx, n, sizeof *targets) : NULL;
+    if (!targets) {
         spr__free(ctx, s, 1, sizeof *s);
-        return spr__nomem(ctx);
+        return NULL;
     }
+    *s = *draft;
+    s->targets = memcpy(targets, draft->targets, n * sizeof *targets);
     spr__ref_init(&s->refs);
-    s->route = (struct spr_route){.size = sizeof s->route, .vm = vm, .primary = spr__fleet_vm_host(f, vm)};
+    return s;
+}
+
+int spr__service_make(spr_context *ctx, const spr_fleet *f, int32_t vm, struct service *before, struct service **out) {
+    struct spr_route_target targets[TARGETS_MOST];
+    int want[TARGETS_MOST] = {0};
+    struct service draft = {.targets = targets, .route = {.size = sizeof draft.route, .vm = vm}};
+    draft.route.primary = spr__fleet_vm_host(f, vm);
     if (f->inventory->vms[vm].replica != SPR_REPLICA_NEVER)
-        s->route.spill_at_most = f->inventory->vms[vm].spillable;
+        draft.route.spill_at_most = f->inventory->vms[vm].spillable;
     for (int role = SPR__ROUTE_SERVES; role <= SPR__ROUTE_DRAINS; role++)
-        for (int32_t k = f->vm_shard[vm]; k >= 0 && s->target_count < n; k = f->vm_shard_next[k])
+        for (int32_t k = f->vm_shard[vm]; k >= 0 && draft.target_count < TARGETS_MOST; k = f->vm_shard_next[k])
             if (spr__route_role(&f->shards[k]) == role)
-                add_target(s, &f->shards[k], role == SPR__ROUTE_DRAINS);
-    s->route.spill = spill(s, f);
-    weigh(s, f);
-    make_table(s, before, f->inventory->vms[vm].id);
-    if (same(s, before)) {
-        spr__service_unref(ctx, s);
+                add_target(&draft, &f->shards[k], role == SPR__ROUTE_DRAINS);
+    draft.route.spill = spill(&draft, f);
+    weigh(&draft, f);
+    share_rows(&draft, want);
+    if (same(&draft, before, want)) {
         spr__ref(&before->refs);
-        s = before;
+        *out = before;
+        return SPR_OK;
     }
+    make_table(&draft, before, f->inventory->vms[vm].id, want);
+    struct service *s = publish(ctx, &draft);
+    if (!s)
+        return spr__nomem(ctx);
     *out = s;
     return SPR_OK;
 }

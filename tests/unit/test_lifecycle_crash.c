@@ -91,6 +91,9 @@ static void child(uint64_t seed) {
         bench_step(b, 1);
     }
     common->finished = true;
+    bench_stop(b);
+    free(b);
+    spr_context_unref(ctx);
     _exit(0);
 }
 
@@ -170,7 +173,7 @@ static int64_t one_life(spr_context *ctx, uint64_t seed, int64_t at) {
 }
 
 static void no_crash_point_leaks_or_doubles_a_shard(void **state) {
-    spr_context *ctx = NULL;
+    static spr_context *ctx; /* children that end by themselves can still reach it */
     char folder[] = "spr-crash-XXXXXX";
     (void)state;
     assert_int_equal(spr_context_create(NULL, &ctx), SPR_OK);

@@ -142,6 +142,12 @@ struct spr_plan_opts {
     int32_t actions_per_host_day;              /**< 0 = no limit */
     int32_t actions_per_day;                   /**< 0 = no limit */
     int32_t reserved;                          /**< must be 0 */
+    /**
+     * what a shard costs beside its amounts as long as it stands (image, guest system, agent), as a share of a host
+     * held; 0 = none. Above 0 the value rule opens a shard only where it carries more than that is worth, and merges
+     * two shards of a VM into one in low demand
+     */
+    double shard_cost;
 };
 
 /** The built-in planner: value rule over the forecast of each host's total. Config: struct spr_planner_config. */

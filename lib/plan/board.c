@@ -5,6 +5,7 @@
 void spr__board_finish(struct board *b) {
     if (!b->ctx)
         return;
+    spr__place_finish(b);
     size_t hr = b->host_room * (size_t)b->r_room, vr = b->vm_room * (size_t)b->r_room, d = sizeof(double);
     spr__free(b->ctx, b->capacity, hr, d);
     spr__free(b->ctx, b->held, hr, d);
@@ -15,6 +16,9 @@ void spr__board_finish(struct board *b) {
     spr__free(b->ctx, b->holds, vr, d);
     spr__free(b->ctx, b->first, b->vm_room, sizeof *b->first);
     spr__free(b->ctx, b->done, b->vm_room, sizeof *b->done);
+    spr__free(b->ctx, b->first_there, b->host_room, sizeof *b->first_there);
+    spr__free(b->ctx, b->last_there, b->host_room, sizeof *b->last_there);
+    spr__free(b->ctx, b->own_shards, b->host_room, sizeof *b->own_shards);
     spr__free(b->ctx, b->shards, b->shard_cap, sizeof *b->shards);
     memset(b, 0, sizeof *b);
 }
@@ -30,7 +34,10 @@ static int make_room(struct board *b, const spr_context *ctx, size_t hosts, size
         !(b->load = spr__alloc(ctx, hr, d)) || !(b->peak = spr__alloc(ctx, hr, d)) ||
         !(b->stale = spr__alloc(ctx, hosts, sizeof *b->stale)) || !(b->size_for = spr__alloc(ctx, vr, d)) ||
         !(b->holds = spr__alloc(ctx, vr, d)) || !(b->first = spr__alloc(ctx, vms, sizeof *b->first)) ||
-        !(b->done = spr__alloc(ctx, vms, sizeof *b->done))) {
+        !(b->done = spr__alloc(ctx, vms, sizeof *b->done)) ||
+        !(b->first_there = spr__alloc(ctx, hosts, sizeof *b->first_there)) ||
+        !(b->last_there = spr__alloc(ctx, hosts, sizeof *b->last_there)) ||
+        !(b->own_shards = spr__alloc(ctx, hosts, sizeof *b->own_shards))) {
         b->host_room = hosts, b->vm_room = vms, b->r_room = r;
         spr__board_finish(b);
         return spr__nomem(ctx);
@@ -43,6 +50,8 @@ static void load_hosts(struct board *b, const spr_fleet *f) {
     const struct spr__fleet_inventory *inv = f->inventory;
     for (int32_t h = 0; h < b->hosts; h++) {
         b->stale[h] = false;
+        b->first_there[h] = b->last_there[h] = -1;
+        b->own_shards[h] = 0;
         for (int32_t i = 0; i < b->r; i++) {
             b->capacity[h * b->r + i] = inv->hosts[h].capacity.of[inv->resource[i]];
             b->held[h * b->r + i] = spr__fleet_held(f, h, i);
@@ -51,7 +60,8 @@ static void load_hosts(struct board *b, const spr_fleet *f) {
     }
 }
 
-/* Shards are sized for the larger of now and the mean of the last hour: a step down of a minute is no reason to be small. */
+/* Shards are sized for the larger of now and the mean of the last hour: a step down of a minute is no reason to be
+ * small. */
 static void load_vms(struct board *b, const spr_fleet *f) {
     int64_t oldest = b->now_ns - (int64_t)(b->opts.stale_s * 1e9);
     memset(b->holds, 0, (size_t)b->vms * (size_t)b->r * sizeof *b->holds);
@@ -88,13 +98,24 @@ int spr__board_add_shard(struct board *b, int32_t vm, int32_t host, int32_t *ind
     if (rc < 0)
         return rc;
     int32_t k = (int32_t)b->shard_count++;
-    b->shards[k] = (struct board_shard){.vm = vm, .host = host, .next = -1, .action = -1};
+    b->shards[k] = (struct board_shard){.vm = vm, .host = host, .next = -1, .next_there = -1, .action = -1};
     int32_t *link = &b->first[vm];
     while (*link >= 0)
         link = &b->shards[*link].next;
     *link = k;
+    if (b->last_there[host] >= 0)
+        b->shards[b->last_there[host]].next_there = k;
+    else
+        b->first_there[host] = k;
+    b->last_there[host] = k;
+    b->own_shards[spr__fleet_vm_host(b->fleet, vm)]++;
     *index = k;
     return SPR_OK;
+}
+
+void spr__board_hold(struct board *b, int32_t q, int32_t i, double more) {
+    b->held[q * b->r + i] += more;
+    spr__place_touch(b, q);
 }
 
 static int load_shards(struct board *b, const spr_fleet *f) {
@@ -132,6 +153,7 @@ int spr__board_load(struct board *b, const spr_context *ctx, const struct spr_pl
     b->hosts = f->inventory->host_count;
     b->vms = f->inventory->vm_count;
     b->r = f->inventory->R;
+    spr__place_forget(b);
     load_hosts(b, f);
     load_vms(b, f);
     load_declared(b, f);

@@ -75,8 +75,14 @@ static int fill_defaults(const spr_context *ctx, struct spr_plan_opts *o) {
     o->room = by_default(o->room, 0.9);
     o->change_at_least = by_default(o->change_at_least, 0.02);
     o->stale_s = by_default(o->stale_s, 5 * o->control_s);
-    if (!(o->lead_s >= 0) || !(o->pre_s >= 0) || !(o->control_s > 0) || !(o->step_s > 0) || !(o->room > 0) || o->room > 1)
-        return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts: lead_s, pre_s, control_s, step_s or room is out of range");
+    if (!(o->lead_s >= 0) || !(o->pre_s >= 0) || !(o->control_s > 0) || !(o->step_s > 0) || !(o->room > 0) ||
+        o->room > 1 || !(o->change_at_least >= 0) || !(o->stale_s >= 0))
+        return spr__fail(
+            ctx, SPR_E_ARG,
+            "spr_plan_opts: lead_s, pre_s, control_s, step_s, room, change_at_least or stale_s is out of range");
+    o->shard_cost = by_default(o->shard_cost, 0);
+    if (!(o->shard_cost >= 0) || o->actions_per_vm_day < 0 || o->actions_per_host_day < 0 || o->actions_per_day < 0)
+        return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts: shard_cost or a limit of actions is below zero");
     return SPR_OK;
 }
 
@@ -103,61 +109,89 @@ static int take_wish(void *sink, const struct spr_infeasible *infeasible) {
     return SPR_OK;
 }
 
-static int bad_plan(const spr_context *ctx, const struct spr_vm *vm, const struct spr_host *host, const char *why) {
-    return spr__fail_of(ctx, SPR_E_STATE, vm->id, host->id, "the planner's answer was refused: %s", why);
+static bool finite_amounts(const struct spr_amounts *a) {
+    for (int r = 0; r < SPR_RESOURCES_MAX; r++)
+        if (!(a->of[r] >= 0) || isinf(a->of[r]))
+            return false;
+    return true;
 }
 
 static bool more_than_none(const struct spr_amounts *a) {
-    bool any = false;
-    for (int r = 0; r < SPR_RESOURCES_MAX; r++) {
-        if (!(a->of[r] >= 0) || isinf(a->of[r]))
-            return false;
-        any |= a->of[r] > 0;
-    }
-    return any;
+    for (int r = 0; r < SPR_RESOURCES_MAX; r++)
+        if (a->of[r] > 0)
+            return true;
+    return false;
 }
 
-/* Whoever made it: shards only for VMs whose owner allows it, on other hosts that are up, within capacity. */
-static int check_plan(const spr_context *ctx, const spr_plan *p) {
-    int32_t hosts = spr_fleet_host_count(p->fleet), vms = spr_fleet_vm_count(p->fleet);
+/* The shard that an action is about, which must be one of this VM; NULL = it is not. */
+static const struct spr_shard *shard_of(const spr_plan *p, uint64_t id, int32_t vm) {
+    int32_t at = id ? spr_fleet_find_shard(p->fleet, id) : -1;
+    return at >= 0 && p->fleet->shards[at].vm == vm ? &p->fleet->shards[at] : NULL;
+}
+
+/* Why action `a` may not be in a plan; NULL = it may. `held` is [host][R], what shards hold once it is done. */
+static const char *objection(const spr_plan *p, const struct spr_action *a, double room, double *held) {
+    const struct spr__fleet_inventory *inv = p->fleet->inventory;
+    bool gives = a->kind == SPR_ACTION_SHRINK || a->kind == SPR_ACTION_RELEASE;
+    bool takes = !gives && a->kind != SPR_ACTION_PROMOTE;
+    const struct spr_shard *shard = shard_of(p, a->shard, a->vm);
+    if (!finite_amounts(&a->amounts) || (a->kind != SPR_ACTION_PROMOTE && !gives && !more_than_none(&a->amounts)))
+        return "an amount is missing, negative or not finite";
+    if ((a->kind == SPR_ACTION_ALLOCATE) != (a->shard == 0))
+        return "only an allocation is about a new shard";
+    if (a->kind != SPR_ACTION_ALLOCATE && !shard)
+        return "the VM has no such shard";
+    if ((gives || a->kind == SPR_ACTION_GROW) && shard->host != a->host)
+        return "the shard is on another host";
+    if (a->kind == SPR_ACTION_MERGE) {
+        const struct spr_shard *into = shard_of(p, a->into, a->vm);
+        if (!into || into == shard || into->host != a->host)
+            return "the VM has no other shard there to merge into";
+    }
+    if (takes && inv->vms[a->vm].replica == SPR_REPLICA_NEVER)
+        return "the VM's owner does not allow replicas";
+    if (takes &&
+        (a->host == spr__fleet_vm_host(p->fleet, a->vm) || p->fleet->placement->host_state[a->host] != SPR_HOST_UP))
+        return "the host is the VM's own or is not up";
+    for (int32_t i = 0; i < inv->R && a->kind != SPR_ACTION_PROMOTE; i++) {
+        int32_t r = inv->resource[i];
+        double *sum = &held[a->host * inv->R + i];
+        *sum += gives ? -a->amounts.of[r] : a->amounts.of[r];
+        if (takes && a->amounts.of[r] > 0 && *sum > room * inv->hosts[a->host].capacity.of[r] * (1 + 1e-9))
+            return "the shards would hold more than the host has room for";
+    }
+    return NULL;
+}
+
+/* Whoever made it: shards only for VMs whose owner allows it, on other hosts that are up, within their room. */
+static int check_plan(const spr_context *ctx, const spr_plan *p, double room) {
+    const struct spr__fleet_inventory *inv = p->fleet->inventory;
+    size_t numbers = (size_t)inv->host_count * (size_t)inv->R;
+    for (size_t k = 0; k < p->wish_count; k++)
+        if (p->wishes[k].vm < -1 || p->wishes[k].vm >= inv->vm_count || p->wishes[k].host < 0 ||
+            p->wishes[k].host >= inv->host_count)
+            return spr__fail(ctx, SPR_E_STATE, "the planner's answer was refused: wish %zu names no VM or host", k + 1);
     if (!p->action_count)
         return SPR_OK;
-    double *held = spr__alloc(ctx, (size_t)hosts * SPR_RESOURCES_MAX, sizeof *held);
+    double *held = spr__alloc(ctx, numbers, sizeof *held);
     if (!held)
         return spr__nomem(ctx);
+    memcpy(held, p->fleet->held, numbers * sizeof *held);
     int rc = SPR_OK;
-    for (int32_t h = 0; h < hosts; h++) {
-        struct spr_amounts a;
-        spr_fleet_held(p->fleet, h, &a);
-        memcpy(&held[h * SPR_RESOURCES_MAX], a.of, sizeof a.of);
-    }
     for (size_t k = 0; k < p->action_count && rc == SPR_OK; k++) {
         const struct spr_action *a = &p->actions[k];
-        struct spr_vm vm = {.size = sizeof vm};
-        struct spr_host host = {.size = sizeof host};
-        if (a->vm < 0 || a->vm >= vms || a->host < 0 || a->host >= hosts || a->kind < SPR_ACTION_ALLOCATE ||
-            a->kind >= SPR_ACTION_KIND_END_)
-            return spr__free(ctx, held, (size_t)hosts * SPR_RESOURCES_MAX, sizeof *held),
-                   spr__fail(ctx, SPR_E_STATE, "the planner's answer was refused: action %zu names no VM, host or kind",
-                             k + 1);
-        spr_fleet_vm(p->fleet, a->vm, &vm);
-        spr_fleet_host(p->fleet, a->host, &host);
-        if (a->kind != SPR_ACTION_RELEASE && a->kind != SPR_ACTION_PROMOTE && !more_than_none(&a->amounts))
-            rc = bad_plan(ctx, &vm, &host, "an amount is missing, negative or not finite");
-        double sign = a->kind == SPR_ACTION_SHRINK || a->kind == SPR_ACTION_RELEASE ? -1 : 1;
-        bool takes = a->kind == SPR_ACTION_ALLOCATE || a->kind == SPR_ACTION_GROW;
-        if (takes && vm.replica == SPR_REPLICA_NEVER)
-            rc = bad_plan(ctx, &vm, &host, "the VM's owner does not allow replicas");
-        if (takes && (a->host == vm.host || host.state != SPR_HOST_UP))
-            rc = bad_plan(ctx, &vm, &host, "the host is the VM's own or is not up");
-        for (int r = 0; r < SPR_RESOURCES_MAX && (takes || sign < 0); r++) {
-            double *sum = &held[a->host * SPR_RESOURCES_MAX + r];
-            *sum += sign * a->amounts.of[r];
-            if (takes && a->amounts.of[r] > 0 && *sum > host.capacity.of[r] * (1 + 1e-9))
-                rc = bad_plan(ctx, &vm, &host, "the shards would hold more than the host has");
+        if (a->vm < 0 || a->vm >= inv->vm_count || a->host < 0 || a->host >= inv->host_count ||
+            a->kind < SPR_ACTION_ALLOCATE || a->kind >= SPR_ACTION_KIND_END_) {
+            rc = spr__fail(ctx, SPR_E_STATE, "the planner's answer was refused: action %zu names no VM, host or kind",
+                           k + 1);
+            continue;
         }
+        const char *why = objection(p, a, room, held);
+        if (why)
+            rc = spr__fail_of(ctx, SPR_E_STATE, inv->vms[a->vm].id, inv->hosts[a->host].id,
+                              "the planner's answer was refused: action %zu: %s", k + 1, why);
     }
-    spr__free(ctx, held, (size_t)hosts * SPR_RESOURCES_MAX, sizeof *held);
+    spr__free(ctx, held, numbers, sizeof *held);
     return rc;
 }
 
@@ -179,7 +213,7 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
     plan->fleet = spr_fleet_ref((spr_fleet *)(uintptr_t)fleet);
     struct spr_plan_input in = {sizeof in, fleet, hosts, &o};
     struct spr_plan_output sink = {sizeof sink, plan, take_action, take_wish};
-    if ((rc = p->ops.plan(p->state, &in, &sink)) < 0 || (rc = check_plan(p->ctx, plan)) < 0) {
+    if ((rc = p->ops.plan(p->state, &in, &sink)) < 0 || (rc = check_plan(p->ctx, plan, o.room)) < 0) {
         spr_plan_unref(plan);
         return rc;
     }

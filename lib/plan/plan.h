@@ -11,9 +11,12 @@
 struct board_shard {
     uint64_t id; /* 0: made by this plan */
     int32_t vm, host, state;
-    int32_t next;   /* next shard of the VM, -1 = last */
-    int32_t action; /* action of this plan that makes or grows it, -1 = none */
-    bool gone;      /* this plan gives all of it back */
+    int32_t next;       /* next shard of the VM, -1 = last */
+    int32_t next_there; /* next shard on its host, -1 = last */
+    int32_t action;     /* action of this plan that makes or grows it, -1 = none */
+    bool gone;          /* this plan gives all of it back */
+    bool counted;       /* what goes back of it in this round is counted as an action */
+    bool touched;       /* this plan changes it */
     double ready[SPR_RESOURCES_MAX], pending[SPR_RESOURCES_MAX], less[SPR_RESOURCES_MAX];
     double used[SPR_RESOURCES_MAX]; /* of the ready part, what serves now */
 };
@@ -33,6 +36,9 @@ struct board {
     double *size_for, *holds;              /* [vm][r]: what shards are sized for; ready + pending anywhere */
     int32_t *first;                        /* [vm]: its first shard */
     bool *done;                            /* [vm]: had its turn */
+    int32_t *first_there, *last_there;     /* [host]: shards that it holds */
+    int32_t *own_shards;                   /* [host]: how many shards its VMs have, anywhere */
+    struct board_places *places;           /* where shards can go; built when the first one looks for a host */
     struct board_shard *shards;
     size_t shard_count, shard_cap;
     size_t host_room, vm_room; /* allocated sizes */
@@ -48,6 +54,18 @@ double spr__board_room(const struct board *b, int32_t h, int32_t i);
 /* Share of VM v's demand that its shards could serve now, 0..1. */
 double spr__board_share(const struct board *b, int32_t v);
 int spr__board_add_shard(struct board *b, int32_t vm, int32_t host, int32_t *index);
+/* Shards hold `more` (or, below zero, less) of resource i on host q from now on. */
+void spr__board_hold(struct board *b, int32_t q, int32_t i, double more);
+
+/* Host for a new shard of VM v that wants `more` of each resource; -1 = none, below: an error. */
+int spr__place_find(struct board *b, int32_t v, const double *more, int32_t *host);
+/* Share of `more` that host q has room for, all resources together, at most 1. */
+double spr__place_fits(const struct board *b, int32_t q, const double *more);
+/* Has host q more room than this share of itself, in every resource that `more` asks for? */
+bool spr__place_roomy(const struct board *b, int32_t q, const double *more, double least);
+void spr__place_forget(struct board *b); /* the next plan looks at another fleet */
+void spr__place_finish(struct board *b);
+void spr__place_touch(struct board *b, int32_t q);
 
 /* What a host's VMs should hold elsewhere of one resource: request up to `up`, give back down to `down`. */
 struct need {
@@ -55,6 +73,8 @@ struct need {
     double evict; /* how much of what others hold on this host must go back for its own sake */
     int32_t because_up, because_down;
     double quantile, worth, cost, threshold, forecast;
+    double hold_h; /* hours for which the first level would be held once it is ready */
+    double left;   /* what `evict` was worked out for */
 };
 
 /* State of the built-in planner between plans. */
@@ -63,8 +83,8 @@ struct builtin {
     struct spr_planner_config config;
     double *reserve;
     struct board board;
-    int32_t start;    /* host whose turn is first; moves by 7 every plan, so that no host is always last */
-    double *ring;     /* REACTIVE: [host][r][slot] needs of the last ticks */
+    int32_t start; /* host whose turn is first; moves by 7 every plan, so that no host is always last */
+    double *ring;  /* REACTIVE: [host][r][slot] needs of the last ticks */
     size_t ring_size;
     int32_t ring_slots;
     int64_t ticks;
@@ -82,8 +102,34 @@ struct builtin {
 /* Once a plan, then host by host in turn: what earlier hosts put on a later one counts there. */
 int spr__need_prepare(struct builtin *p, const struct spr_plan_input *in);
 void spr__need_host(struct builtin *p, const struct spr_plan_input *in, int32_t h);
-/* The value rule for resource i of host h, whose total is `row` of the forecast. */
-void spr__need_value(const struct board *b, const spr_forecast *f, int64_t row, int32_t h, int32_t i, struct need *out);
-int spr__fill_host(struct builtin *p, int32_t h, const struct spr_plan_output *out);
+/* The value rule for resource i of host h. All of it but `evict` depends on the fleet and the forecast alone. */
+void spr__need_value(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, struct need *out);
+/* What guests must give back, after earlier turns have put more of them here or taken some away. */
+void spr__need_guests(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, struct need *need);
+/* For how long the value rule keeps a level from now on, s; and the most it expects to need above the capacity. */
+void spr__need_outlook(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, double level, double *keep_s,
+                       double *most);
+
+/* ---- actions ---- */
+#define NOTHING 1e-9 /* of a host */
+static inline double spr__tiny(const struct board *b, int32_t h, int32_t i) {
+    return NOTHING * b->capacity[h * b->r + i];
+}
+int spr__action_open(struct builtin *p, const struct spr_action *a, int32_t *index);
+/* Fill in what decided: resource i of host `home`. */
+void spr__action_explain(const struct board *b, struct spr_action *a, int32_t i, int32_t home, const struct need *n);
+bool spr__action_allowed(const struct builtin *p, int32_t v, int32_t home);
+void spr__action_count(struct builtin *p, int32_t v, int32_t home);
+int spr__action_wish(const struct board *b, int32_t h, int32_t i, int because, double amount,
+                     const struct spr_plan_output *out);
+
+/* ---- one host's turn: ask, give back, send guests away, put two shards into one ---- */
+int spr__fill_host(struct builtin *p, const struct spr_plan_input *in, int32_t h, const struct spr_plan_output *out);
+int spr__request(struct builtin *p, int32_t h, int32_t i, double have, const struct spr_plan_output *out);
+int spr__release(struct builtin *p, int32_t h, double *give);
+int spr__evict(struct builtin *p, int32_t h);
+int spr__merge(struct builtin *p, const spr_forecast *f, int32_t h);
+/* What the host's VMs have that is of use: shards beyond the spillable demand are not. */
+double spr__usable(const struct board *b, int32_t h, int32_t i);
 
 #endif

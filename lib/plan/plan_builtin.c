@@ -70,7 +70,7 @@ static int builtin_plan(void *state, const struct spr_plan_input *in, const stru
     for (int32_t k = 0; k < b->hosts && rc == SPR_OK; k++) {
         int32_t h = (p->start + k) % b->hosts;
         spr__need_host(p, in, h);
-        rc = spr__fill_host(p, h, out);
+        rc = spr__fill_host(p, in, h, out);
     }
     for (size_t k = 0; k < p->action_count && rc == SPR_OK; k++)
         rc = out->action(out->sink, &p->actions[k]);

@@ -12,7 +12,8 @@ static int room_for(const spr_context *ctx, void *slot, size_t *size, size_t n, 
     return rc;
 }
 
-/* Threshold is trigger and target: need = load - threshold * what shards leave of the host; the largest one is kept a while. */
+/* Threshold is trigger and target: need = load - threshold * what shards leave of the host; the largest one is kept a
+ * while. */
 static struct need need_reactive(struct builtin *p, int32_t h, int32_t i) {
     struct board *b = &p->board;
     double threshold = p->config.threshold == 0 ? 0.9 : p->config.threshold;
@@ -22,15 +23,21 @@ static struct need need_reactive(struct builtin *p, int32_t h, int32_t i) {
     ring[p->ticks % p->ring_slots] = need;
     for (int32_t j = 0; j < p->ring_slots; j++)
         need = fmax(need, ring[j]);
-    return (struct need){.up = need, .down = need, .because_up = SPR_BECAUSE_THRESHOLD,
-                         .threshold = threshold * b->capacity[k], .forecast = b->load[k]};
+    return (struct need){.up = need,
+                         .down = need,
+                         .because_up = SPR_BECAUSE_THRESHOLD,
+                         .threshold = threshold * b->capacity[k],
+                         .forecast = b->load[k]};
 }
 
 static struct need need_static(const struct builtin *p, int32_t h, int32_t i) {
     const struct board *b = &p->board;
     int32_t k = h * b->r + i;
     double need = k < p->config.reserve_count ? fmax(0, p->reserve[k]) : 0;
-    return (struct need){.up = need, .down = need, .because_up = SPR_BECAUSE_STATIC_HOLD, .threshold = b->capacity[k],
+    return (struct need){.up = need,
+                         .down = need,
+                         .because_up = SPR_BECAUSE_STATIC_HOLD,
+                         .threshold = b->capacity[k],
                          .forecast = b->load[k]};
 }
 
@@ -38,8 +45,11 @@ static struct need need_static(const struct builtin *p, int32_t h, int32_t i) {
 static struct need need_given(const struct builtin *p, int32_t h, int32_t i) {
     const struct board *b = &p->board;
     double load = p->given[h * b->r + i], need = fmax(0, load - spr__board_left(b, h, i));
-    return (struct need){.up = need, .down = need, .because_up = SPR_BECAUSE_TRUE_FUTURE,
-                         .threshold = b->capacity[h * b->r + i], .forecast = load};
+    return (struct need){.up = need,
+                         .down = need,
+                         .because_up = SPR_BECAUSE_TRUE_FUTURE,
+                         .threshold = b->capacity[h * b->r + i],
+                         .forecast = load};
 }
 
 void spr__need_host(struct builtin *p, const struct spr_plan_input *in, int32_t h) {
@@ -57,7 +67,7 @@ void spr__need_host(struct builtin *p, const struct spr_plan_input *in, int32_t 
             *n = need_given(p, h, i);
             break;
         default:
-            spr__need_value(b, in->hosts, (int64_t)h * b->r + i, h, i, n);
+            spr__need_guests(b, in->hosts, h, i, n); /* the rest is known since spr__need_prepare */
             continue;
         }
         n->because_down = n->down > 0 ? SPR_BECAUSE_SURPLUS : SPR_BECAUSE_NO_NEED;
@@ -84,7 +94,8 @@ static int prepare_given(struct builtin *p) {
         memset(need, 0, (2 * h + v) * sizeof *need);
         rc = p->config.given(p->config.user, b->fleet, b->fleet->inventory->resource[i], need, demand, peak);
         if (rc < 0)
-            return spr__fail(p->ctx, SPR_E_CALLBACK, "the callback that gives the need failed (%s)", spr_error_text(rc));
+            return spr__fail(p->ctx, SPR_E_CALLBACK, "the callback that gives the need failed (%s)",
+                             spr_error_text(rc));
         for (int32_t k = 0; k < b->hosts; k++) {
             p->given[k * b->r + i] = need[k];
             b->peak[k * b->r + i] = peak[k];
@@ -95,7 +106,26 @@ static int prepare_given(struct builtin *p) {
     return rc;
 }
 
+struct value_job {
+    struct builtin *p;
+    const spr_forecast *forecast;
+    int32_t steps, levels, room_level;
+};
+
 /* A target keeps what it is expected to need itself at the 0.85 quantile of any step ahead. */
+static void value_of_host(void *arg, size_t index) {
+    const struct value_job *job = arg;
+    struct board *b = &job->p->board;
+    int32_t h = (int32_t)index;
+    for (int32_t i = 0; i < b->r; i++) {
+        int64_t row = (int64_t)h * b->r + i;
+        const double *q = spr_forecast_quantiles(job->forecast) + row * job->steps * job->levels;
+        for (int32_t j = 1; j < job->steps; j++)
+            b->peak[row] = fmax(b->peak[row], q[j * job->levels + job->room_level]);
+        spr__need_value(b, job->forecast, h, i, &job->p->needs[row]);
+    }
+}
+
 static int prepare_value(struct builtin *p, const spr_forecast *f) {
     struct board *b = &p->board;
     if (!f)
@@ -103,15 +133,12 @@ static int prepare_value(struct builtin *p, const spr_forecast *f) {
     if (spr_forecast_count(f) != (int64_t)b->hosts * b->r)
         return spr__fail(p->ctx, SPR_E_ARG, "the forecast has %lld rows, the fleet needs %lld (hosts times resources)",
                          (long long)spr_forecast_count(f), (long long)b->hosts * b->r);
-    int32_t steps = spr_forecast_horizon(f), levels = spr_forecast_level_count(f), at = 0;
-    for (int32_t k = 1; k < levels; k++)
-        if (fabs(spr_forecast_levels(f)[k] - ROOM_QUANTILE) < fabs(spr_forecast_levels(f)[at] - ROOM_QUANTILE))
-            at = k;
-    for (int32_t k = 0; k < b->hosts * b->r; k++) {
-        const double *q = spr_forecast_quantiles(f) + (int64_t)k * steps * levels;
-        for (int32_t j = 1; j < steps; j++)
-            b->peak[k] = fmax(b->peak[k], q[j * levels + at]);
-    }
+    struct value_job job = {p, f, spr_forecast_horizon(f), spr_forecast_level_count(f), 0};
+    const double *level = spr_forecast_levels(f);
+    for (int32_t k = 1; k < job.levels; k++)
+        if (fabs(level[k] - ROOM_QUANTILE) < fabs(level[job.room_level] - ROOM_QUANTILE))
+            job.room_level = k;
+    spr__parallel(p->ctx, (size_t)b->hosts, value_of_host, &job);
     return SPR_OK;
 }
 

@@ -55,30 +55,37 @@ static double chance_needed(const struct outlook *o, int32_t j, double x, double
 struct worth {
     bool request, keep;
     double at_ready; /* worth of holding from readiness on, seconds at the price of holding */
+    double hold_s;   /* for how long it would be held from then on */
+    double keep_s;   /* for how long it would be held from now on */
 };
 
 /* Both rules for capacity x (what is left of the host plus the level). */
 static struct worth weigh(const struct outlook *o, double x) {
-    struct worth w = {false, false, 0};
-    double price = o->price_unserved / o->price_held, v = 0, best_later = 0;
+    struct worth w = {0};
+    double price = o->price_unserved / o->price_held, v = 0, best_later = 0, length = 0;
     for (int32_t j = o->steps - 1; j >= 0; j--) {
         double from = fmax(0, j * o->step_s - o->off), to = (j + 1) * o->step_s - o->off;
         if (to <= from)
             continue;
         double gain = price * chance_needed(o, j, x, j * o->step_s - o->off, 0) - 1;
+        length = v > 0 ? length : 0;               /* it stops where going on is worth nothing */
         if (to > o->lead_s && from <= o->lead_s) { /* the step in which the shard would become ready */
             v = gain * (to - o->lead_s) + fmax(0, v);
             w.at_ready = v;
+            w.hold_s = length + to - o->lead_s;
             w.request = v > o->lead_s && v >= best_later;
             best_later = fmax(best_later, v);
             if (from < o->lead_s)
-                v = gain * (o->lead_s - from) + fmax(0, v);
+                length = v > 0 ? length + to - o->lead_s : 0, v = gain * (o->lead_s - from) + fmax(0, v);
+            length += fmin(to, o->lead_s) - from;
         } else {
             v = gain * (to - from) + fmax(0, v);
+            length += to - from;
             if (from > o->lead_s)
                 best_later = fmax(best_later, v);
         }
     }
+    w.keep_s = v > 0 ? length : 0;
     w.keep = v > 0 && v >= best_later - o->lead_s;
     return w;
 }
@@ -103,6 +110,7 @@ static void levels(const struct outlook *o, double capacity, double top, struct 
         return;
     struct worth w = weigh(o, capacity);
     out->worth = w.at_ready / 3600;
+    out->hold_h = w.hold_s / 3600;
     out->cost = o->lead_s / 3600;
     if (w.request)
         out->up = largest(o, capacity, top - capacity, false);
@@ -145,41 +153,78 @@ static void add_declared(struct outlook *o, const struct board *b, int32_t h, in
     }
 }
 
-void spr__need_value(const struct board *b, const spr_forecast *f, int64_t row, int32_t h, int32_t i,
-                     struct need *out) {
+static struct outlook outlook_of(const struct board *b, const spr_forecast *f, int32_t h, int32_t i) {
+    const struct spr_price *price = &b->opts.price[b->fleet->inventory->resource[i]];
     struct outlook o = {.steps = spr_forecast_horizon(f),
                         .level_count = spr_forecast_level_count(f),
                         .levels = spr_forecast_levels(f),
                         .step_s = b->opts.step_s,
                         .lead_s = b->opts.lead_s + b->opts.pre_s,
-                        .now = b->load[h * b->r + i]};
-    const struct spr_price *price = &b->opts.price[b->fleet->inventory->resource[i]];
-    o.price_unserved = price->unserved;
-    o.price_held = price->held;
-    o.quantiles = spr_forecast_quantiles(f) + row * o.steps * o.level_count;
+                        .now = b->load[h * b->r + i],
+                        .price_unserved = price->unserved,
+                        .price_held = price->held};
+    o.quantiles = spr_forecast_quantiles(f) + ((int64_t)h * b->r + i) * o.steps * o.level_count;
     o.off = (double)(b->fleet->time.wall_ns - spr_forecast_first_step(f) * (int64_t)llround(o.step_s * 1e9)) * 1e-9;
     add_declared(&o, b, h, i);
-    double whole = b->capacity[h * b->r + i], left = spr__board_left(b, h, i),
-           top = o.now + o.begun + o.declared_mean_amount;
-    for (int32_t j = 1; j < o.steps; j++)
-        top = fmax(top, o.quantiles[(size_t)(j + 1) * (size_t)o.level_count - 1] + o.declared_mean_amount);
-    for (int32_t k = 0; k < o.declared_count; k++)
-        top += o.declared[k].amount;
+    return o;
+}
+
+/* The most that is expected at all. */
+static double top_of(const struct outlook *o) {
+    double top = o->now + o->begun + o->declared_mean_amount;
+    for (int32_t j = 1; j < o->steps; j++)
+        top = fmax(top, o->quantiles[(size_t)(j + 1) * (size_t)o->level_count - 1] + o->declared_mean_amount);
+    for (int32_t k = 0; k < o->declared_count; k++)
+        top += o->declared[k].amount;
+    return top;
+}
+
+/* No cascade: what the host lacks because of the shards it serves, those give back; it never asks for it elsewhere. */
+static void weigh_guests(const struct outlook *o, const struct board *b, int32_t h, int32_t i, double top,
+                         struct need *need) {
+    double whole = b->capacity[h * b->r + i];
+    need->left = spr__board_left(b, h, i);
+    need->evict = 0;
+    if (top <= need->left || need->left >= whole)
+        return;
+    struct need with_guests = {0};
+    levels(o, need->left, top, &with_guests);
+    if (with_guests.up - need->up > b->opts.change_at_least * whole)
+        need->evict = with_guests.up - need->up;
+}
+
+void spr__need_guests(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, struct need *need) {
+    if (spr__board_left(b, h, i) == need->left)
+        return;
+    struct outlook o = outlook_of(b, f, h, i);
+    weigh_guests(&o, b, h, i, need->forecast, need);
+}
+
+void spr__need_value(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, struct need *out) {
+    struct outlook o = outlook_of(b, f, h, i);
+    double whole = b->capacity[h * b->r + i], top = top_of(&o);
     *out = (struct need){.because_up = o.declared_count ? SPR_BECAUSE_DECLARED : SPR_BECAUSE_EXPECTED_WORTH,
-                         .because_down = SPR_BECAUSE_NO_NEED,
                          .quantile = 1 - o.price_held / o.price_unserved,
                          .threshold = whole,
                          .forecast = top};
-    if (top <= left)
-        return;
     levels(&o, whole, top, out);
-    /* No cascade: what the host lacks because of the shards it serves, those give back; it never asks for it elsewhere.
-     */
-    if (left < whole) {
-        struct need with_guests = {0};
-        levels(&o, left, top, &with_guests);
-        if (with_guests.up - out->up > b->opts.change_at_least * whole)
-            out->evict = with_guests.up - out->up;
-    }
+    weigh_guests(&o, b, h, i, top, out);
     out->because_down = out->down > 0 ? SPR_BECAUSE_NOT_WORTH : SPR_BECAUSE_NO_NEED;
+}
+
+void spr__need_outlook(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, double level, double *keep_s,
+                       double *most) {
+    struct outlook o = outlook_of(b, f, h, i);
+    double whole = b->capacity[h * b->r + i], wanted = 1 - o.price_held / o.price_unserved;
+    int32_t at = 0;
+    for (int32_t k = 1; k < o.level_count; k++)
+        if (fabs(o.levels[k] - wanted) < fabs(o.levels[at] - wanted))
+            at = k;
+    *keep_s = weigh(&o, whole + level).keep_s;
+    *most = o.now + o.begun - whole;
+    for (int32_t j = 1; j < o.steps; j++)
+        *most =
+            fmax(*most, o.quantiles[(size_t)j * (size_t)o.level_count + (size_t)at] + o.declared_mean_amount - whole);
+    for (int32_t k = 0; k < o.declared_count; k++)
+        *most += o.declared[k].amount;
 }

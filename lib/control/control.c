@@ -177,12 +177,12 @@ static int take_inventory(spr_controller *c, spr_fleet *inventory, struct spr_ti
         return SPR_OK;
     if (c->inventory && inventory->inventory == c->inventory->inventory) {
         spr_fleet_unref(inventory);
-        return SPR_OK;
+        return c->forecaster ? SPR_OK : spr__forecaster_start(c); /* where memory was short the last time */
     }
     if (!c->inventory) /* the first round has an interval to look back on */
         c->next_tick = now.mono_ns + c->control_ns;
     int rc = spr__inventory_changed(c, inventory);
-    if (rc < 0)
+    if (rc < 0 && c->inventory != inventory) /* it was not taken over */
         spr_fleet_unref(inventory);
     return rc;
 }

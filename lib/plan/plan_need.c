@@ -89,6 +89,8 @@ static int prepare_given(struct builtin *p) {
     struct board *b = &p->board;
     size_t h = (size_t)b->hosts, v = (size_t)b->vms, r = (size_t)b->r;
     int rc = room_for(p->ctx, &p->given, &p->given_size, h * r + 2 * h + v, sizeof *p->given);
+    if (rc < 0)
+        return rc;
     double *need = p->given + h * r, *peak = need + h, *demand = peak + h;
     for (int32_t i = 0; i < b->r && rc == SPR_OK; i++) {
         memset(need, 0, (2 * h + v) * sizeof *need);

@@ -35,6 +35,8 @@ int spr__fail_at(const spr_context *ctx, int code, const char *file, int64_t lin
 int spr__fail_of(const spr_context *ctx, int code, const char *series, const char *host, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int spr__nomem(const spr_context *ctx);
+/* How many allocations failed so far: what goes on after one (a retried driver call) may differ from what would have been. */
+uint64_t spr__starved(const spr_context *ctx);
 void spr__log(const spr_context *ctx, int level, const char *stage, const char *subject, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 

@@ -21,6 +21,7 @@ struct spr_context {
     struct spr_executor executor;
     uint64_t seed;
     int simd;
+    atomic_uint_fast64_t starved; /* allocations that failed */
     struct error_record error;
 };
 
@@ -104,24 +105,33 @@ uint64_t spr_context_seed(const spr_context *ctx) { return ctx ? ctx->seed : 0; 
 /* A block of nothing is a block of one byte, so that NULL always means "out of memory". */
 static size_t block_bytes(size_t n, size_t each) { return n && each ? n * each : 1; }
 
+/* Counting is bookkeeping as well; any thread may fail. */
+static void *starve(const spr_context *ctx) {
+    atomic_fetch_add_explicit(&((spr_context *)(uintptr_t)ctx)->starved, 1, memory_order_relaxed);
+    return NULL;
+}
+uint64_t spr__starved(const spr_context *ctx) {
+    return atomic_load_explicit(&((spr_context *)(uintptr_t)ctx)->starved, memory_order_relaxed);
+}
+
 void *spr__alloc(const spr_context *ctx, size_t n, size_t each) {
     if (each && n > SIZE_MAX / 2 / each)
-        return NULL;
+        return starve(ctx);
     size_t bytes = block_bytes(n, each);
     void *p = ctx->allocator.alloc(ctx->allocator.user, bytes);
-    return p ? memset(p, 0, bytes) : NULL;
+    return p ? memset(p, 0, bytes) : starve(ctx);
 }
 
 void *spr__grow(const spr_context *ctx, void *block, size_t old_n, size_t n, size_t each) {
     if (each && n > SIZE_MAX / 2 / each)
-        return NULL;
+        return starve(ctx);
     if (!block)
         return spr__alloc(ctx, n, each);
     size_t old_bytes = block_bytes(old_n, each), bytes = block_bytes(n, each);
     char *p = ctx->allocator.realloc(ctx->allocator.user, block, old_bytes, bytes);
     if (p && bytes > old_bytes)
         memset(p + old_bytes, 0, bytes - old_bytes);
-    return p;
+    return p ? p : starve(ctx);
 }
 
 void spr__free(const spr_context *ctx, void *block, size_t n, size_t each) {
@@ -167,9 +177,7 @@ void spr_context_free(spr_context *ctx, void *block, size_t bytes) {
 /* The record is bookkeeping, not state a caller sees change: reporting works through const handles too. */
 static struct error_record *record_of(const spr_context *ctx) { return &((spr_context *)(uintptr_t)ctx)->error; }
 
-static void copy_text(char *to, size_t room, const char *from) {
-    snprintf(to, room, "%s", from ? from : "");
-}
+static void copy_text(char *to, size_t room, const char *from) { snprintf(to, room, "%s", from ? from : ""); }
 
 static int vrecord(const spr_context *ctx, int code, const char *file, int64_t line, int64_t column, const char *series,
                    const char *host, const char *format, va_list args) {
@@ -217,8 +225,14 @@ int spr_context_error(const spr_context *ctx, struct spr_error *out) {
     const struct error_record *r = &ctx->error;
     if (!r->code)
         return SPR_E_NOT_FOUND;
-    struct spr_error e = {sizeof e,          r->code,   0,         r->text, r->file[0] ? r->file : NULL,
-                          r->line,           r->column, r->series[0] ? r->series : NULL,
+    struct spr_error e = {sizeof e,
+                          r->code,
+                          0,
+                          r->text,
+                          r->file[0] ? r->file : NULL,
+                          r->line,
+                          r->column,
+                          r->series[0] ? r->series : NULL,
                           r->host[0] ? r->host : NULL};
     return spr__out_copy(out, &e, sizeof e);
 }

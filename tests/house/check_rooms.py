@@ -130,6 +130,7 @@ def a_name_has_one_home():
 
 run([("the map in lib/README.md names the rooms of the build in flow order", map_names_the_rooms),
      ("the umbrella header includes the rooms in flow order", umbrella_follows_the_flow),
+     ("every room has its folder, its headers and a test named after it", every_room_has_folder_header_and_test),
      ("a room includes only itself and earlier rooms", rooms_look_back_only),
      ("public headers include only earlier ones and the C standard library", public_headers_look_back_only),
      ("io, backends, examples and bindings see public headers only", outsiders_see_public_headers_only),

@@ -96,6 +96,7 @@ def relocated(lib, _seen={}):
 CHECKS = []
 for each in LIBS:
     CHECKS += [(f"{each}: the map file lists what the headers declare", lambda lib=each: map_equals_headers(lib)),
+               (f"{each}: the library exports what the map file lists", lambda lib=each: library_equals_map(lib)),
                (f"{each}: every exported symbol carries a version", lambda lib=each: versioned(lib)),
                (f"{each}: the soname comes from version.h", lambda lib=each: soname(lib)),
                (f"{each}: needs nothing outside its allow list", lambda lib=each: needs(lib)),

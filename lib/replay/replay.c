@@ -238,10 +238,8 @@ static int run_policies(struct replay *p, spr_verdict **out) {
 int spr_replay_run(spr_context *ctx, const spr_series *series, const struct spr_scenario *scenario,
                    const struct spr_replay_opts *opts, spr_verdict **out) {
     struct replay p = {.ctx = ctx};
-    spr_verdict *verdict = NULL;
     if (!ctx)
         return SPR_E_ARG;
-    const uint64_t starved = spr__starved(ctx);
     if (!series || !scenario || !opts || !out)
         return spr__fail(ctx, SPR_E_ARG,
                          "spr_replay_run: series, scenario, options and a place for the verdict are required");
@@ -264,16 +262,9 @@ int spr_replay_run(spr_context *ctx, const spr_series *series, const struct spr_
         if (p.opts.progress)
             p.opts.progress(p.opts.user, 0, "reading the trace");
         if ((rc = load_trace(&p)) == SPR_OK)
-            rc = run_policies(&p, &verdict);
+            rc = run_policies(&p, out);
         unload(&p);
     }
-    /* The controller outlives a shortage by trying again; a verdict on such a run would not be the scenario's. */
-    if (rc >= 0 && spr__starved(ctx) != starved) {
-        spr_verdict_unref(verdict);
-        rc = spr__nomem(ctx);
-    }
-    if (rc >= 0)
-        *out = verdict;
     spr_fleet_unref(p.fleet);
     spr_series_unref(p.series);
     return rc;

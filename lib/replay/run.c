@@ -179,6 +179,9 @@ static int run_all(struct run *r) {
         rc = open_controller(r, &setup, &blackout);
     if (rc == SPR_OK)
         rc = run_steps(r);
+    /* The lifecycle outlives a shortage by trying again; a score of such a run would not be the scenario's. */
+    if (rc == SPR_OK && spr__starved(r->ctx))
+        rc = spr__nomem(r->ctx);
     if (rc == SPR_OK)
         spr__score_end(r);
     spr_controller_destroy(r->controller);

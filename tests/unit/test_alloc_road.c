@@ -111,7 +111,7 @@ static int64_t sweep(uint32_t policies) {
     int64_t met = 0;
     assert_int_equal(replay(plain, policies, &right), SPR_OK);
     assert_true(right >= 0);
-    for (int64_t n = 1;; n += 1 + n / 40) {
+    for (int64_t n = 1;; n += 1 + n / 150) {
         struct failing_alloc f = {.fail_at = n};
         spr_context *ctx = failing_context(&f);
         cost = NAN;

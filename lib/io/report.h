@@ -72,6 +72,7 @@ static inline double spr__standard(double given, double usual) {
 struct spr__hot {
     int32_t vm, host; /* vm < 0: the host's total */
     int32_t resource;
+    char unit[24];   /* with its prefix ("GB"); all numbers here are in it */
     double capacity; /* NaN = unknown */
     double *demand;  /* [steps of the series] */
 };
@@ -91,6 +92,7 @@ struct spr__gather {
     double *peak;          /* [hosts] largest load of the scored part, share of its own capacity */
     float *before, *after; /* [hosts][columns] largest load of the column, share of the host's capacity */
     float *away, *here;    /* [hosts][columns] mean share held elsewhere for its VMs, held on it for others */
+    double over[2];        /* host-hours above capacity before and after */
     int32_t *order;        /* [hosts] hottest first */
     struct spr__hot hot[SPR__REPORT_SERIES];
     int32_t hot_count;
@@ -98,6 +100,12 @@ struct spr__gather {
 /* `policy`: whose shards decide `after`, `away` and `here`. */
 int spr__gather_make(const spr_report *r, int policy, struct spr__gather *g);
 void spr__gather_finish(struct spr__gather *g);
+const char *spr__vm_name(const spr_report *r, int32_t vm);
+const char *spr__host_name(const spr_report *r, int32_t host);
+const char *spr__resource_name(int32_t resource);
+/* Unit in which a number of about this size reads well, and the factor to it from the scenario's unit of the resource.
+ */
+double spr__readable_unit(const spr_report *r, int resource, double size, char *name, size_t room);
 /* Value of a row at a step, gaps filled as the replay fills them: the last value, before the first one the first. */
 double spr__gather_value(const struct spr__gather *g, const struct spr_panel *mean, int64_t row, int64_t step,
                          double last);
@@ -120,7 +128,8 @@ struct spr__accuracy {
 /* Both: 0, SPR_E_NOMEM, or another error when there is no forecast to show. */
 int spr__fan_make(const struct spr__gather *g, const struct spr__hot *hot, struct spr__fan *out);
 int spr__accuracy_make(const struct spr__gather *g, struct spr__accuracy out[SPR__REPORT_SERIES]);
-const char *spr__report_method(void); /* name of the forecaster both use */
+int64_t spr__fan_ahead(const spr_report *r); /* steps from the fan's origin to the onset of the overload */
+const char *spr__report_method(void);        /* name of the forecaster both use */
 
 /* ---- the page ---- */
 

@@ -3,11 +3,7 @@
 #include "report.h"
 
 static const char *hot_name(const spr_report *r, const struct spr__hot *hot) {
-    struct spr_vm v = {.size = sizeof v};
-    struct spr_host h = {.size = sizeof h};
-    if (hot->vm >= 0)
-        return spr_fleet_vm(r->fleet, hot->vm, &v) >= 0 && v.id ? v.id : "?";
-    return spr_fleet_host(r->fleet, hot->host, &h) >= 0 && h.id ? h.id : "?";
+    return hot->vm >= 0 ? spr__vm_name(r, hot->vm) : spr__host_name(r, hot->host);
 }
 static const char *hot_kind(const struct spr__hot *hot) { return hot->vm >= 0 ? "VM" : "Host"; }
 
@@ -89,51 +85,47 @@ static void fan_describe(struct spr__page *p, const struct spr__hot *hot, const 
         spr__put(p->out, "; capacity is %g.</desc>", hot->capacity);
 }
 
-static void fan_data(struct spr__page *p, const struct spr__hot *hot, const struct spr__fan *f, const struct span *s,
-                     const char *unit) {
+/* Demand comes last, so that it is drawn over the bands. */
+static void fan_data(struct spr__page *p, const struct spr__hot *hot, const struct spr__fan *f, const struct span *s) {
     static const char *const names[] = {"5 %", "25 %", "median", "75 %", "95 %"};
     static const char *const classes[] = {"q-out", "q-in", "median", "q-in", "q-out"};
     const char *time_name;
     double time_unit = spr__time_unit(p->r, &time_name);
     spr__put(p->out,
              "<script type=\"application/json\" "
-             "class=\"zoom\">{\"unit\":%j,\"x0\":%g,\"dx\":%4,\"y\":%j,\"fan\":1,\"series\":[{\"name\":\"demand\","
-             "\"class\":\"demand\",\"v\":[",
-             time_name, ((double)s->first + 0.5) * p->r->step_s / time_unit, p->r->step_s / time_unit, unit);
-    for (int64_t i = s->first; i < s->end; i++)
-        spr__put(p->out, i > s->first ? ",%g" : "%g", i < p->g->steps ? hot->demand[i] : NAN);
-    for (int32_t level = f->level_count - 1; level >= 0; level--) {
-        spr__put(p->out, "]},{\"name\":%j,\"class\":%j,\"from\":%l,\"v\":[", level < 5 ? names[level] : "",
-                 level < 5 ? classes[level] : "q-out", f->origin - s->first);
+             "class=\"zoom\">{\"unit\":%j,\"x0\":%4,\"dx\":%8,\"y\":%j,\"fan\":1,\"series\":[",
+             time_name, ((double)s->first + 0.5) * p->r->step_s / time_unit, p->r->step_s / time_unit, hot->unit);
+    for (int32_t level = 4; level >= 0; level--) {
+        spr__put(p->out, "{\"name\":%j,\"class\":%j,\"from\":%l,\"v\":[", names[level], classes[level],
+                 f->origin - s->first);
         for (int32_t h = 0; h < f->horizon; h++)
             spr__put(p->out, h ? ",%g" : "%g", quantile(f, h, level));
+        spr__put(p->out, "]},");
     }
-    if (isnan(hot->capacity))
-        spr__put(p->out, "]}]}</script>");
-    else
-        spr__put(p->out, "]},{\"name\":\"capacity\",\"class\":\"capacity\",\"flat\":%g}]}</script>", hot->capacity);
+    if (!isnan(hot->capacity))
+        spr__put(p->out, "{\"name\":\"capacity\",\"class\":\"capacity\",\"flat\":%g},", hot->capacity);
+    spr__put(p->out, "{\"name\":\"came\",\"class\":\"demand\",\"v\":[");
+    for (int64_t i = s->first; i < s->end; i++)
+        spr__put(p->out, i > s->first ? ",%g" : "%g", i < p->g->steps ? hot->demand[i] : NAN);
+    spr__put(p->out, "]}]}</script>");
 }
 
 static int fan(struct spr__page *p, const struct spr__hot *hot) {
     struct spr__fan f;
-    const char *unit = NULL;
     int rc = spr__fan_make(p->g, hot, &f);
     if (rc < 0)
         return rc;
     struct span s = span_of(p, hot, &f);
-    struct spr_resource_info info = {.size = sizeof info};
-    spr_scenario_file_unit(p->r->file, hot->resource, &unit);
-    spr_resource_describe(hot->resource, &info);
     spr__put(p->out,
-             "<figure class=\"time fan\"><figcaption><h3><span class=\"name\">%s %e</span>, %s</h3></figcaption>",
-             hot_kind(hot), hot_name(p->r, hot), info.name ? info.name : "resource");
+             "<figure class=\"time fan\"><figcaption><h3><span class=\"name\">%s %e</span>, %s in %s</h3></figcaption>",
+             hot_kind(hot), hot_name(p->r, hot), spr__resource_name(hot->resource), hot->unit);
     spr__chart_begin(p, "half", 464, 250, "Forecast fan before the largest demand");
-    fan_describe(p, hot, &f, unit ? unit : "");
-    spr__axis_y(p, &s.frame, unit);
+    fan_describe(p, hot, &f, hot->unit);
+    spr__axis_y(p, &s.frame, hot->unit);
     spr__axis_x(p, &s.frame, (double)s.first * p->r->step_s, (double)s.end * p->r->step_s);
     fan_lines(p, &s, hot, &f);
     spr__chart_end(p);
-    fan_data(p, hot, &f, &s, unit ? unit : "");
+    fan_data(p, hot, &f, &s);
     spr__put(p->out, "</figure>\n");
     spr_forecast_unref(f.product);
     return SPR_OK;
@@ -141,12 +133,13 @@ static int fan(struct spr__page *p, const struct spr__hot *hot) {
 
 int spr__page_fans(struct spr__page *p) {
     int made = 0;
-    spr__put(p->out,
-             "<section><h2>What was seen coming</h2>\n<p>The two hottest hosts and the two VMs that lack most, "
-             "forecast eight steps before "
-             "their largest demand: bands hold half and nine tenths of what the forecaster (%s) expects.</p><ul "
-             "class=\"legend\">",
-             spr__report_method());
+    spr__put(
+        p->out,
+        "<section><h2>What was seen coming</h2>\n<p>The two hottest hosts and the two VMs that lack most, forecast %l "
+        "minutes before their worst overload, when a shard had to be asked for. The bands hold half and nine tenths of "
+        "what "
+        "the forecaster (%s) expects.</p><ul class=\"legend\">",
+        (int64_t)((double)spr__fan_ahead(p->r) * p->r->step_s / 60 + 0.5), spr__report_method());
     spr__legend_item(p, "line demand", "what came");
     spr__legend_item(p, "line median", "median forecast");
     spr__legend_box(p, "near-band", "25 to 75 %");
@@ -216,10 +209,12 @@ static void accuracy_table(struct spr__page *p, const struct spr__accuracy *a) {
              spr__report_method());
     for (int32_t i = 0; i < p->g->hot_count; i++) {
         const struct spr__accuracy *x = &a[i];
-        spr__put(p->out, "<tr><th scope=\"row\" class=\"name\"><svg class=\"swatch\" viewBox=\"-14 -7 28 14\" "
-                         "aria-hidden=\"true\">");
+        spr__put(
+            p->out,
+            "<tr><th scope=\"row\" class=\"name\"><span class=\"key\"><svg class=\"swatch\" viewBox=\"-14 -7 28 14\" "
+            "aria-hidden=\"true\">");
         mark(p, i, 0, 0);
-        spr__put(p->out, "</svg>%s %e</th><td>%2</td><td>%2</td><td>%1 %%</td><td>%l</td></tr>\n",
+        spr__put(p->out, "</svg><span>%s %e</span></span></th><td>%2</td><td>%2</td><td>%1 %%</td><td>%l</td></tr>\n",
                  hot_kind(&p->g->hot[i]), hot_name(p->r, &p->g->hot[i]), 100 * x->pinball, 100 * x->naive,
                  100 * (x->share[x->level_count - 1] - x->share[0]), x->origins);
     }

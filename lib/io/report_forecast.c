@@ -47,19 +47,34 @@ static int fit(spr_context *ctx, const struct spr_forecaster_ops *ops, const str
 
 /* ---- the fan ---- */
 
-/* The step of the scored part in which the series is furthest above its capacity, or largest. */
-static int64_t peak_step(const struct spr__gather *g, const struct spr__hot *hot) {
-    int64_t best = g->r->first;
-    for (int64_t s = g->r->first; s < SPR_MIN(g->r->end, g->steps); s++)
-        if (hot->demand[s] > hot->demand[best])
-            best = s;
-    return best;
+/* Where the worst overload begins: from the largest demand back to where it was last below capacity. */
+static int64_t onset(const struct spr__gather *g, const struct spr__hot *hot) {
+    int64_t end = SPR_MIN(g->r->end, g->steps), peak = g->r->first;
+    double mean = 0;
+    for (int64_t s = g->r->first; s < end; s++) {
+        mean += hot->demand[s] / (double)(end - g->r->first);
+        if (hot->demand[s] > hot->demand[peak])
+            peak = s;
+    }
+    double limit = 0.5 * (mean + hot->demand[peak]); /* a VM may never reach what it has */
+    if (hot->capacity < hot->demand[peak] && hot->vm < 0)
+        limit = hot->capacity;
+    while (peak > g->r->first && hot->demand[peak - 1] > limit)
+        peak--;
+    return peak;
+}
+
+/* The forecast that a shard needed: one lead time before, and a step to decide. */
+int64_t spr__fan_ahead(const spr_report *r) {
+    const struct spr_scenario *s = r->sc;
+    double lead = s->allocate_s[0] > 0 || s->warm_s[0] > 0 ? s->allocate_s[0] + s->warm_s[0] : 300;
+    return SPR_MAX(3, (int64_t)ceil(lead / r->step_s) + 1);
 }
 
 int spr__fan_make(const struct spr__gather *g, const struct spr__hot *hot, struct spr__fan *out) {
     static const double levels[] = {.05, .25, .5, .75, .95};
     const char *name;
-    int64_t peak = peak_step(g, hot), origin = SPR_MAX(SPR_MIN(peak - 8, g->steps - 1), 2);
+    int64_t origin = SPR_MAX(SPR_MIN(onset(g, hot) - spr__fan_ahead(g->r), g->steps - 1), 2);
     struct spr_forecaster_opts o = {.size = sizeof o,
                                     .step_ns = spr_series_step_ns(g->series),
                                     .horizon = 24,

@@ -55,6 +55,21 @@ double spr__gather_start(const struct spr_panel *mean, int64_t row, int64_t step
     return 0;
 }
 
+/* ---- names ---- */
+
+const char *spr__vm_name(const spr_report *r, int32_t vm) {
+    struct spr_vm v = {.size = sizeof v};
+    return spr_fleet_vm(r->fleet, vm, &v) >= 0 && v.id ? v.id : "?";
+}
+const char *spr__host_name(const spr_report *r, int32_t host) {
+    struct spr_host h = {.size = sizeof h};
+    return spr_fleet_host(r->fleet, host, &h) >= 0 && h.id ? h.id : "?";
+}
+const char *spr__resource_name(int32_t resource) {
+    struct spr_resource_info info = {.size = sizeof info};
+    return spr_resource_describe(resource, &info) >= 0 ? info.name : "resource";
+}
+
 /* ---- memory ---- */
 
 static void *array(const spr_report *r, int64_t n, size_t each) {
@@ -278,7 +293,7 @@ static void score_step(struct walk *w, int32_t b, int64_t column) {
     struct spr__gather *g = w->g;
     const spr_report *r = g->r;
     for (int32_t h = 0; h < r->hosts; h++) {
-        double before = 0, after = 0;
+        double before = 0, after = 0, over[2] = {0, 0};
         for (int32_t k = 0; k < r->resource_count; k++) {
             int32_t i = h * r->resource_count + k;
             double x = w->load[(int64_t)i * BLOCK + b], c = g->capacity[i];
@@ -287,7 +302,11 @@ static void score_step(struct walk *w, int32_t b, int64_t column) {
             g->excess[i] += SPR_MAX(0, x - c) * r->price[k].unserved;
             before = SPR_MAX(before, x / c);
             after = SPR_MAX(after, (x + w->moved[i]) / c);
+            over[0] = SPR_MAX(over[0], x - c);
+            over[1] = SPR_MAX(over[1], x + w->moved[i] - c);
         }
+        for (int i = 0; i < 2; i++)
+            g->over[i] += over[i] * r->step_s / 3600;
         float *cell = &g->before[h * r->columns + column];
         *cell = SPR_MAX(*cell, (float)before);
         cell = &g->after[h * r->columns + column];
@@ -372,9 +391,26 @@ static int32_t hot_vm(const struct spr__gather *g, int32_t not_this) {
     return best;
 }
 
-static void add_demand(const struct walk *w, struct spr__hot *hot, int32_t k) {
+double spr__readable_unit(const spr_report *r, int resource, double size, char *name, size_t room) {
+    static const struct { const char *unit, *with; } units[] = {{"bytes", "B"}, {"byte/s", "B/s"}, {"bit/s", "bit/s"}};
+    const char *unit = NULL;
+    size_t i = 0;
+    spr_scenario_file_unit(r->file, resource, &unit);
+    unit = unit ? unit : "";
+    while (i < SPR_ARRAY_LEN(units) && strcmp(units[i].unit, unit))
+        i++;
+    int power = i == SPR_ARRAY_LEN(units) || size < 2e4 ? 0 : size < 2e6 ? 1 : size < 2e9 ? 2 : 3;
+    if (power)
+        snprintf(name, room, "%c%s", " kMG"[power], units[i].with);
+    else
+        snprintf(name, room, "%s", unit);
+    return pow(10, -3 * power);
+}
+
+/* Demand of the rows that belong to it, in shares times `unit`. */
+static double add_demand(const struct walk *w, struct spr__hot *hot, int32_t k, double unit) {
     const struct spr__gather *g = w->g;
-    double unit = spr_scenario_file_unit(g->r->file, g->r->resource[k], NULL) * g->r->reference[k];
+    double peak = 0;
     for (int64_t row = 0; row < g->rows; row++) {
         int32_t vm = g->row_vm[row];
         if (vm < 0 || g->row_resource[row] != k || (hot->vm >= 0 ? vm != hot->vm : g->vm_host[vm] != hot->host))
@@ -383,8 +419,10 @@ static void add_demand(const struct walk *w, struct spr__hot *hot, int32_t k) {
         for (int64_t s = 0; s < g->steps; s++) {
             last = spr__gather_value(g, &w->mean, row, s, last);
             hot->demand[s] += last * g->row_factor[row] * unit;
+            peak = SPR_MAX(peak, hot->demand[s]);
         }
     }
+    return peak;
 }
 
 static int add_hot(const struct walk *w, int32_t vm, int32_t host) {
@@ -394,14 +432,22 @@ static int add_hot(const struct walk *w, int32_t vm, int32_t host) {
     double unit = spr_scenario_file_unit(r->file, r->resource[k], NULL);
     struct spr__hot *hot = &g->hot[g->hot_count];
     struct spr_vm info = {.size = sizeof info};
-    *hot = (struct spr__hot){vm, host, r->resource[k], NAN, array(r, g->steps, sizeof(double))};
+    *hot = (struct spr__hot){.vm = vm,
+                             .host = host,
+                             .resource = r->resource[k],
+                             .capacity = NAN,
+                             .demand = array(r, g->steps, sizeof(double))};
     if (!hot->demand)
         return spr__io_nomem(r->ctx);
     if (vm < 0)
         hot->capacity = g->capacity[host * r->resource_count + k] * r->reference[k] * unit;
     else if (spr_fleet_vm(r->fleet, vm, &info) >= 0 && info.capacity.of[hot->resource] > 0)
         hot->capacity = info.capacity.of[hot->resource] * unit;
-    add_demand(w, hot, k);
+    double peak = add_demand(w, hot, k, unit * r->reference[k]);
+    double factor = spr__readable_unit(r, hot->resource, peak, hot->unit, sizeof hot->unit);
+    hot->capacity *= factor;
+    for (int64_t s = 0; s < g->steps; s++)
+        hot->demand[s] *= factor;
     g->hot_count++;
     return SPR_OK;
 }

@@ -4,19 +4,6 @@
 
 enum { FINE = 1152 }; /* most points of a demand curve, which can be zoomed */
 
-static const char *host_name(const spr_report *r, int32_t host) {
-    struct spr_host h = {.size = sizeof h};
-    return spr_fleet_host(r->fleet, host, &h) >= 0 && h.id ? h.id : "?";
-}
-static const char *unit_name(const spr_report *r, int32_t resource) {
-    const char *name = NULL;
-    spr_scenario_file_unit(r->file, resource, &name);
-    return name ? name : "";
-}
-static const char *resource_name(int32_t resource) {
-    struct spr_resource_info info = {.size = sizeof info};
-    return spr_resource_describe(resource, &info) >= 0 ? info.name : "resource";
-}
 static int32_t shown_hosts(const spr_report *r) { return SPR_MIN(r->hosts, SPR__REPORT_HOSTS); }
 
 /* ---- the hottest hosts ---- */
@@ -54,7 +41,8 @@ static double cover(const struct spr__page *p, const struct spr__hot *hot, int64
         return NAN;
     int64_t column = (step - r->first) / r->column_steps;
     double share = (double)p->g->away[(int64_t)hot->host * r->columns + column];
-    return hot->capacity + share * r->reference[0] * spr_scenario_file_unit(r->file, hot->resource, NULL);
+    double capacity = p->g->capacity[hot->host];
+    return capacity > 0 ? hot->capacity * (1 + share / capacity) : hot->capacity;
 }
 
 static void hot_lines(struct spr__page *p, const struct spr__hot *hot, const struct spr__frame *f,
@@ -84,10 +72,10 @@ static void hot_data(struct spr__page *p, const struct spr__hot *hot, const stru
     double unit = spr__time_unit(r, &name);
     spr__put(p->out,
              "<script type=\"application/json\" "
-             "class=\"zoom\">{\"unit\":%j,\"x0\":%g,\"dx\":%g,\"y\":%j,\"series\":[{\"name\":\"demand\","
+             "class=\"zoom\">{\"unit\":%j,\"x0\":%6,\"dx\":%8,\"y\":%j,\"series\":[{\"name\":\"demand\","
              "\"class\":\"demand\",\"v\":[",
              name, ((double)r->first + 0.5 * (double)c->each) * r->step_s / unit, (double)c->each * r->step_s / unit,
-             unit_name(r, hot->resource));
+             hot->unit);
     for (int64_t i = 0; i < c->points; i++)
         spr__put(p->out, i ? ",%g" : "%g", point(p, hot, c, i));
     if (r->resource_count == 1) {
@@ -104,17 +92,16 @@ static void hot_chart(struct spr__page *p, const struct spr__hot *hot) {
     for (int64_t k = 0; k < p->r->columns && p->r->resource_count == 1; k++)
         most = SPR_MAX(most, cover(p, hot, p->r->first + k * p->r->column_steps));
     struct spr__frame f = {72, 944, 24, 240, 0, most > 0 ? most * 1.04 : 1};
-    spr__put(p->out, "<figure class=\"time\"><figcaption><h3>Host %e, %s</h3></figcaption><ul class=\"legend\">",
-             host_name(p->r, hot->host), resource_name(hot->resource));
+    spr__put(p->out, "<figure class=\"time\"><figcaption><h3>Host %e, %s in %s</h3></figcaption><ul class=\"legend\">",
+             spr__host_name(p->r, hot->host), spr__resource_name(hot->resource), hot->unit);
     spr__legend_item(p, "line demand", "demand of its VMs");
     if (p->r->resource_count == 1)
         spr__legend_item(p, "line cover", "capacity and what shards hold elsewhere for it");
     spr__legend_item(p, "line capacity", "capacity");
     spr__put(p->out, "</ul>");
     spr__chart_begin(p, "wide", 960, 270, "Demand of a host against its capacity over time");
-    spr__put(p->out, "Demand peaks at %0 %s; the host has %0.</desc>", c.peak, unit_name(p->r, hot->resource),
-             hot->capacity);
-    spr__axis_y(p, &f, unit_name(p->r, hot->resource));
+    spr__put(p->out, "Demand peaks at %0 %s; the host has %0.</desc>", c.peak, hot->unit, hot->capacity);
+    spr__axis_y(p, &f, hot->unit);
     spr__axis_x(p, &f, (double)p->r->first * p->r->step_s, (double)p->r->end * p->r->step_s);
     hot_lines(p, hot, &f, &c);
     spr__chart_end(p);
@@ -146,7 +133,7 @@ static void staircase(struct spr__page *p, const char *class_name, const float *
     bool open = false;
     double wide = (double)PLOT / (double)p->r->columns, last = 0;
     for (int64_t c = 0; c <= p->r->columns; c++) {
-        double y = c < p->r->columns ? floor(share[c] * scale * 10 + 0.5) / 10 : 0;
+        double y = c < p->r->columns ? SPR_MIN(floor(share[c] * scale * 10 + 0.5) / 10, LANE / 2 - 1) : 0;
         if (y == last)
             continue;
         if (!open)
@@ -161,22 +148,36 @@ static void staircase(struct spr__page *p, const char *class_name, const float *
         spr__put(p->out, "\"/>");
 }
 
+/* A scale that a few towers do not flatten: 98 % of the cells that hold anything stay below it. */
+static double lane_scale(const struct spr__page *p) {
+    enum { STEPS = 400 };
+    int64_t count[STEPS + 1] = {0}, all = 0, below = 0;
+    int step = 0;
+    for (int32_t i = 0; i < shown_hosts(p->r); i++)
+        for (int64_t c = 0; c < p->r->columns; c++) {
+            int64_t cell = (int64_t)p->g->order[i] * p->r->columns + c;
+            double most = (double)SPR_MAX(p->g->away[cell], p->g->here[cell]);
+            if (!(most > 0))
+                continue;
+            count[SPR_MIN((int)ceil(most * 100), STEPS)]++; /* a hundredth of a host each */
+            all++;
+        }
+    while (all && below < 0.98 * (double)all)
+        below += count[step++];
+    return all ? SPR_MAX(step - 1, 1) / 100.0 : 0;
+}
+
 void spr__page_lanes(struct spr__page *p) {
     const spr_report *r = p->r;
     int32_t n = shown_hosts(r);
-    double most = 0, top = 10, bottom = top + n * LANE;
-    for (int32_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < r->columns; c++) {
-            int64_t cell = (int64_t)p->g->order[i] * r->columns + c;
-            most = SPR_MAX(most, (double)SPR_MAX(p->g->away[cell], p->g->here[cell]));
-        }
+    double most = lane_scale(p), top = 10, bottom = top + n * LANE;
     spr__put(p->out,
              "<section><h2>Shards over time, host by host</h2>\n<figure><figcaption>One lane a host, hottest first%s. "
              "Up: what %s "
              "holds on other hosts for the VMs that live here. Down: what this host holds for the VMs of others. ",
              n < r->hosts ? " (the others are left out)" : "", spr_policy_name(p->hero));
     if (most > 0)
-        spr__put(p->out, "A full half lane is %0 %% of a host.", 100 * most);
+        spr__put(p->out, "A full half lane is %0 %% of a host or more.", 100 * most);
     else
         spr__put(p->out, "No shard was held.");
     spr__put(p->out, "</figcaption><ul class=\"legend\">");
@@ -191,7 +192,7 @@ void spr__page_lanes(struct spr__page *p) {
             here += (double)p->g->here[(int64_t)p->g->order[i] * r->columns + c] / (double)r->columns;
         }
         spr__put(p->out, "%e: on average %1 %% of a host held elsewhere for it, %1 %% here for others. ",
-                 host_name(r, p->g->order[i]), 100 * away, 100 * here);
+                 spr__host_name(r, p->g->order[i]), 100 * away, 100 * here);
     }
     spr__put(p->out, "</desc>");
     struct spr__frame f = {LANES_LEFT, LANES_LEFT + PLOT, top, bottom, 0, 1};
@@ -201,7 +202,7 @@ void spr__page_lanes(struct spr__page *p) {
         spr__put(p->out,
                  "<path class=\"grid\" d=\"M%c %cH%c\"/><text class=\"label\" text-anchor=\"end\" x=\"%c\" "
                  "y=\"%c\">%e</text>",
-                 f.left, middle, f.right, f.left - 8, middle + 4, host_name(r, p->g->order[i]));
+                 f.left, middle, f.right, f.left - 8, middle + 4, spr__host_name(r, p->g->order[i]));
         staircase(p, "away", p->g->away + row, middle, scale, -1);
         staircase(p, "here", p->g->here + row, middle, scale, 1);
     }
@@ -212,14 +213,14 @@ void spr__page_lanes(struct spr__page *p) {
 
 /* ---- heat ---- */
 
-enum { HEAT_ROW = 17, BINS = 8 };
+enum { HEAT_ROW = 17, BINS = 8, OVER = 5 }; /* bins from OVER on lie above capacity */
 static const double bin_from[BINS] = {0, 0.3, 0.5, 0.7, 0.85, 1, 1.2, 1.5};
 static const char *const bin_text[BINS] = {"under 30 %",  "30 to 50 %",   "50 to 70 %",   "70 to 85 %",
                                            "85 to 100 %", "100 to 120 %", "120 to 150 %", "over 150 %"};
 
 static int bin_of(float load) {
     int b = BINS - 1;
-    while (b > 0 && (double)load < bin_from[b] + (b == 5 ? 1e-6 : 0))
+    while (b > 0 && (double)load < bin_from[b] + (b == OVER ? 1e-6 : 0))
         b--;
     return b;
 }
@@ -242,7 +243,7 @@ static double over_share(const struct spr__page *p, const float *load) {
     int64_t over = 0;
     for (int32_t h = 0; h < p->r->hosts; h++)
         for (int64_t c = 0; c < p->r->columns; c++)
-            over += bin_of(load[(int64_t)h * p->r->columns + c]) >= 5;
+            over += bin_of(load[(int64_t)h * p->r->columns + c]) >= OVER;
     return (double)over / ((double)p->r->hosts * (double)p->r->columns);
 }
 
@@ -257,7 +258,8 @@ static void heat_paths(struct spr__page *p, const float *load, double top) {
     }
     spr__put(p->out, "<path class=\"over\" d=\"M0 0");
     for (int32_t i = 0; i < n; i++)
-        heat_runs(p, load + (int64_t)p->g->order[i] * p->r->columns, 5, BINS - 1, top + i * HEAT_ROW + HEAT_ROW / 2.0);
+        heat_runs(p, load + (int64_t)p->g->order[i] * p->r->columns, OVER, BINS - 1,
+                  top + i * HEAT_ROW + HEAT_ROW / 2.0);
     spr__put(p->out, "\"/></g>");
 }
 
@@ -273,28 +275,31 @@ static void heat_map(struct spr__page *p, const float *load, const char *title, 
     heat_paths(p, load, f.top);
     for (int32_t i = 0; i < n; i++)
         spr__put(p->out, "<text class=\"tick\" text-anchor=\"end\" x=\"%c\" y=\"%c\">%e</text>", f.left - 8,
-                 f.top + i * HEAT_ROW + HEAT_ROW / 2.0 + 4, host_name(p->r, p->g->order[i]));
+                 f.top + i * HEAT_ROW + HEAT_ROW / 2.0 + 4, spr__host_name(p->r, p->g->order[i]));
     spr__axis_x(p, &f, (double)p->r->first * p->r->step_s, (double)p->r->end * p->r->step_s);
     spr__chart_end(p);
 }
 
 void spr__page_heat(struct spr__page *p) {
     char title[80];
-    spr__put(p->out,
-             "<section><h2>Host load before and after</h2>\n<figure><figcaption>Largest load of each %1 min, as a "
-             "share of the host's "
-             "capacity%s; before: what its VMs ask for; after: what stays with it, plus what it holds for others. "
-             "Cells above capacity also "
-             "carry a line. %1 %% of the cells are above capacity before and %1 %% after.</figcaption><ul "
-             "class=\"legend heat-legend\">",
-             (double)p->r->column_steps * p->r->step_s / 60,
-             p->r->resource_count > 1 ? ", of the resource it is shortest of" : "", 100 * over_share(p, p->g->before),
-             100 * over_share(p, p->g->after));
-    for (int b = 0; b < BINS; b++) {
-        char name[16];
-        snprintf(name, sizeof name, "hb%d", b);
-        spr__legend_box(p, name, bin_text[b]);
-    }
+    spr__put(
+        p->out,
+        "<section><h2>Host load before and after</h2>\n<figure><figcaption>Largest load of each %0 minutes, as a share "
+        "of the host's capacity%s. Before: what its VMs ask for. After: what stays with it, plus what it holds for "
+        "others. "
+        "Cells above capacity carry a line: %1 %% of them before, %1 %% after. All that lies above capacity adds up to "
+        "%1 "
+        "host-hours before and %1 after%s.</figcaption><ul class=\"legend\">",
+        (double)p->r->column_steps * p->r->step_s / 60,
+        p->r->resource_count > 1 ? ", of the resource it is shortest of" : "", 100 * over_share(p, p->g->before),
+        100 * over_share(p, p->g->after), p->g->over[0], p->g->over[1],
+        shown_hosts(p->r) < p->r->hosts ? "; the hottest hosts are shown" : "");
+    for (int b = 0; b < BINS; b++)
+        spr__put(
+            p->out,
+            "<li><svg class=\"swatch\" viewBox=\"0 0 28 12\" aria-hidden=\"true\"><rect class=\"hb%d\" width=\"28\" "
+            "height=\"12\"/>%s</svg>%s</li>",
+            b, b >= OVER ? "<path class=\"over\" d=\"M0 6H28\"/>" : "", bin_text[b]);
     spr__put(p->out, "</ul>");
     heat_map(p, p->g->before, "Before: without shards", "without shards");
     snprintf(title, sizeof title, "After: with the shards of %s", spr_policy_name(p->hero));

@@ -2,15 +2,6 @@
 /* The page: what stands where, tables, settings. */
 #include "report.h"
 
-static const char *vm_name(const spr_report *r, int32_t vm) {
-    struct spr_vm v = {.size = sizeof v};
-    return spr_fleet_vm(r->fleet, vm, &v) >= 0 && v.id ? v.id : "?";
-}
-static const char *host_name(const spr_report *r, int32_t host) {
-    struct spr_host h = {.size = sizeof h};
-    return spr_fleet_host(r->fleet, host, &h) >= 0 && h.id ? h.id : "?";
-}
-
 /* ---- VMs ---- */
 
 static double vm_lack(const spr_report *r, int policy, int32_t vm) {
@@ -35,7 +26,7 @@ static void vm_row(struct spr__page *p, int32_t vm) {
     spr__put(p->out,
              "<tr><th scope=\"row\" class=\"name\">%e</th><td "
              "class=\"name\">%e</td><td>%s</td><td>%1</td><td>%2</td><td>%2</td><td>%2</td></tr>\n",
-             vm_name(r, vm), host_name(r, v.host), v.replica == SPR_REPLICA_NEVER ? "no" : "yes",
+             spr__vm_name(r, vm), spr__host_name(r, v.host), v.replica == SPR_REPLICA_NEVER ? "no" : "yes",
              100 * p->g->vm_peak[vm], vm_lack(r, SPR_POLICY_NONE, vm), vm_lack(r, p->hero, vm), held ? held[vm] : 0);
 }
 
@@ -108,14 +99,13 @@ static void lead_settings(struct spr__page *p) {
 static void price_settings(struct spr__page *p) {
     const spr_report *r = p->r;
     for (int32_t k = 0; k < r->resource_count; k++) {
-        struct spr_resource_info info = {.size = sizeof info};
-        const char *unit = NULL;
-        double factor = spr_scenario_file_unit(r->file, r->resource[k], &unit);
-        spr_resource_describe(r->resource[k], &info);
-        spr__put(p->out, "<dt>%s of a host</dt><dd>%g %s</dd>", info.name ? info.name : "resource",
-                 r->reference[k] * factor, unit ? unit : "");
-        spr__put(p->out, "<dt>price of %s, unserved : held</dt><dd>%g : %g</dd>", info.name ? info.name : "resource",
-                 r->price[k].unserved, r->price[k].held);
+        const char *name = spr__resource_name(r->resource[k]);
+        char unit[24];
+        double amount = r->reference[k] * spr_scenario_file_unit(r->file, r->resource[k], NULL);
+        double factor = spr__readable_unit(r, r->resource[k], amount, unit, sizeof unit);
+        spr__put(p->out, "<dt>%s of a host</dt><dd>%g %s</dd>", name, amount * factor, unit);
+        spr__put(p->out, "<dt>price of %s, unserved : held</dt><dd>%g : %g</dd>", name, r->price[k].unserved,
+                 r->price[k].held);
     }
 }
 
@@ -190,9 +180,9 @@ static void tiles(struct spr__page *p) {
     if (!s)
         return;
     spr__put(p->out, "<ul class=\"tiles\" aria-label=\"%s in figures\">", spr_policy_name(p->hero));
-    tile(p, "host-hours, priced", s->cost, 1, "", "unserved and held");
-    tile(p, "of what perfect knowledge saves", isnan(s->saved) ? NAN : 100 * s->saved, 0, isnan(s->saved) ? "" : " %",
-         "saved");
+    tile(p, "priced host-hours", s->cost, 1, "", "unserved demand and held shards");
+    tile(p, "saved", isnan(s->saved) ? NAN : 100 * s->saved, 0, isnan(s->saved) ? "" : " %",
+         "of what perfect knowledge saves");
     snprintf(text, sizeof text, "of %lld overloads", (long long)s->episodes);
     tile(p, "covered in time", (double)s->episodes_covered, 0, "", text);
     snprintf(text, sizeof text, "%lld without shards", none ? (long long)(none->violation_minutes + 0.5) : 0);
@@ -267,7 +257,7 @@ int spr_report_write(spr_report *r, const spr_verdict *verdict, spr_output *out)
     spr__view_sentence(&view, sentence, sizeof sentence);
     const char *name = r->sc->name && *r->sc->name ? r->sc->name : "Replay";
     head(&p, name);
-    spr__put(out, "<main>\n<h1>%e</h1>\n<p class=\"verdict\">%e</p>\n", name, sentence);
+    spr__put(out, "<main>\n<h1>Replay of %e</h1>\n<p class=\"verdict\">%e</p>\n", name, sentence);
     patterns(&p);
     tiles(&p);
     rc = sections(&p);

@@ -15,37 +15,53 @@ static const char *role(const struct spr__page *p, const struct spr_policy_score
                                              : "";
 }
 
-static void table_row(struct spr__page *p, const struct spr_policy_score *s) {
+/* Columns that say nothing are left out: moves where nothing moved, energy without power tables. */
+struct extra {
+    bool moves, energy;
+};
+static struct extra extra_columns(const struct spr__view *w) {
+    struct extra x = {false, false};
+    for (int32_t i = 0; i < w->count; i++) {
+        x.moves = x.moves || w->score[i].moves > 0;
+        x.energy = x.energy || !isnan(w->score[i].energy_kwh);
+    }
+    return x;
+}
+
+static void table_row(struct spr__page *p, const struct spr_policy_score *s, struct extra x) {
     const char *what = role(p, s);
     spr__put(p->out, "<tr%s><th scope=\"row\">%s%s%s%s</th><td>%1</td><td>%1</td><td>%1</td>",
              s->policy == p->hero ? " class=\"hero\"" : "", spr_policy_name(s->policy), *what ? "<small>" : "", what,
              *what ? "</small>" : "", s->cost, s->cost_unserved, s->cost_held);
-    spr__put(p->out, "<td>%1</td><td>%2</td><td>%2</td>", 100 * s->saved, p->view->sum.has_room ? s->regret : NAN,
+    spr__put(p->out, "<td>%1</td><td>%2</td><td>%3</td>", 100 * s->saved, p->view->sum.has_room ? s->regret : NAN,
              100 * s->unserved_share);
-    spr__put(p->out, "<td>%0</td><td>%l of %l</td><td>%0</td>", s->violation_minutes, s->episodes_covered, s->episodes,
-             s->lead_median_s);
-    spr__put(p->out, "<td>%1</td><td>%1</td><td>%l</td><td>%l</td>", s->shard_hours_held, s->shard_hours_used,
-             s->actions, s->moves);
-    spr__put(p->out, "<td>%0</td></tr>\n", s->energy_kwh);
+    spr__put(p->out, "<td>%0</td><td>%l of %l</td><td>%0</td><td>%0</td><td>%l</td>", s->violation_minutes,
+             s->episodes_covered, s->episodes, s->lead_median_s,
+             s->shard_hours_held > 0 ? 100 * s->shard_hours_used / s->shard_hours_held : NAN, s->actions);
+    if (x.moves)
+        spr__put(p->out, "<td>%l</td>", s->moves);
+    if (x.energy)
+        spr__put(p->out, "<td>%0</td>", s->energy_kwh);
+    spr__put(p->out, "</tr>\n");
 }
 
 static void table(struct spr__page *p) {
+    struct extra x = extra_columns(p->view);
     spr__put(
         p->out,
         "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Scores of the "
-        "policies\"><table><caption>Costs in priced "
-        "host-hours, %0 scored hours</caption><thead><tr><th scope=\"col\">policy</th><th scope=\"col\">cost</th><th "
-        "scope=\"col\">of it unserved</th><th scope=\"col\">of it held</th><th scope=\"col\">saved, %%</th><th "
-        "scope=\"col\">regret</th><th scope=\"col\">unserved demand, %%</th><th scope=\"col\">violation, "
-        "VM-min</th><th "
-        "scope=\"col\">episodes covered</th><th scope=\"col\">ready before onset, s</th><th scope=\"col\">held, "
-        "host-h</th><th "
-        "scope=\"col\">used, host-h</th><th scope=\"col\">actions</th><th scope=\"col\">moves</th><th "
-        "scope=\"col\">energy, "
-        "kWh</th></tr></thead><tbody>\n",
-        p->view->sum.hours);
+        "policies\"><table><caption>Costs in "
+        "priced host-hours, %0 scored hours</caption><thead><tr><th scope=\"col\">policy</th><th "
+        "scope=\"col\">cost</th><th "
+        "scope=\"col\">unserved</th><th scope=\"col\">held</th><th scope=\"col\">saved, %%</th><th "
+        "scope=\"col\">regret</th>"
+        "<th scope=\"col\">unserved demand, %%</th><th scope=\"col\">violation, VM-min</th><th scope=\"col\">episodes "
+        "covered</th><th scope=\"col\">ready before onset, s</th><th scope=\"col\">used of held, %%</th><th "
+        "scope=\"col\">actions</th>%s%s</tr></thead><tbody>\n",
+        p->view->sum.hours, x.moves ? "<th scope=\"col\">moves</th>" : "",
+        x.energy ? "<th scope=\"col\">energy, kWh</th>" : "");
     for (int32_t i = 0; i < p->view->count; i++)
-        table_row(p, &p->view->score[i]);
+        table_row(p, &p->view->score[i], x);
     spr__put(p->out, "</tbody></table></div>\n");
     const struct spr_verdict_summary *s = &p->view->sum;
     spr__put(p->out,
@@ -155,7 +171,7 @@ static void cost_data(struct spr__page *p) {
     double unit = spr__time_unit(r, &unit_name);
     spr__put(p->out,
              "<script type=\"application/json\" "
-             "class=\"zoom\">{\"unit\":%j,\"x0\":%g,\"dx\":%g,\"y\":\"host-hours\",\"series\":[",
+             "class=\"zoom\">{\"unit\":%j,\"x0\":%6,\"dx\":%8,\"y\":\"host-hours\",\"series\":[",
              unit_name, (double)(r->first + r->column_steps) * r->step_s / unit,
              (double)r->column_steps * r->step_s / unit);
     for (int32_t i = 0; i < p->view->count; i++) {

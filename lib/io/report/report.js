@@ -47,16 +47,18 @@
     }));
   }
 
-  /* A fan: demand, then quantiles from the highest down. */
+  /* A fan: quantiles from the highest down, then the lines over them. */
   function bands(figure, data) {
     if (!data.fan) { return []; }
-    return [{ series: [2, 6], fill: style(figure, "wide-band").fill }, { series: [3, 5], fill: style(figure, "near-band").fill }];
+    return [{ series: [1, 5], fill: style(figure, "wide-band").fill }, { series: [2, 4], fill: style(figure, "near-band").fill }];
   }
+
+  var hint = "Point at the chart for figures; drag to zoom, double-click to see all again.";
 
   function readout(data, at) {
     return function (u) {
       var i = u.cursor.idx;
-      at.textContent = i == null ? "" : data.unit + " " + u.data[0][i].toFixed(data.unit === "day" ? 2 : 1) + ": " +
+      at.textContent = i == null ? hint : data.unit + " " + u.data[0][i].toFixed(data.unit === "day" ? 3 : 2) + ": " +
         data.series.map(function (s, k) { return u.data[k + 1][i] == null ? null : s.name + " " + number(u.data[k + 1][i]); })
           .filter(Boolean).join(", ") + " " + data.y;
     };
@@ -77,6 +79,7 @@
     var soft = root.getPropertyValue("--soft").trim(), line = root.getPropertyValue("--line").trim();
     box.className = "plot";
     text.className = "readout";
+    text.textContent = hint;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", svg.querySelector("title").textContent + ". " + svg.querySelector("desc").textContent);
     box.appendChild(canvas);

@@ -170,7 +170,7 @@ part_python() {
 }
 
 part_report() {
-    [ -d tests/report ] || { echo "there is no tests/report yet"; return 77; }
+    command -v npm >/dev/null || need nodejs npm || { echo "node and npm are missing"; return 77; }
     plain || return 1
     tests_in "$build/plain" --suite report
 }

@@ -77,11 +77,11 @@ static bool worth_a_shard(const struct builtin *p, const struct wish *w) {
     return part * (w->need->worth - w->need->cost) > fixed * (w->need->cost + w->need->hold_h);
 }
 
-/* Cover up to `need` of resource i by shards of VM v. */
-static int cover(struct builtin *p, int32_t h, int32_t v, int32_t i, double need, const struct need *why) {
+/* Cover up to `need` of resource i by shards of VM v; `unworthy`: the rest is not worth a shard of its own. */
+static int cover(struct builtin *p, int32_t h, int32_t v, int32_t i, double need, bool *unworthy) {
     struct board *b = &p->board;
     const struct spr__fleet_vm *vm = &b->fleet->inventory->vms[v];
-    struct wish w = {.home = h, .vm = v, .resource = i, .need = why};
+    struct wish w = {.home = h, .vm = v, .resource = i, .need = &p->needs[h * b->r + i]};
     double share = spr__board_share(b, v) + fmin(uncovered(b, v, i), need) / b->size_for[v * b->r + i];
     for (int32_t j = 0; j < b->r; j++) {
         double most = vm->max.of[b->fleet->inventory->resource[j]], holds = b->holds[v * b->r + j];
@@ -99,7 +99,7 @@ static int cover(struct builtin *p, int32_t h, int32_t v, int32_t i, double need
             rc = take(p, &w, k, b->shards[k].host);
     for (; shards < vm->shards_at_most && rc == SPR_OK && any_left(b, h, w.more); shards++) {
         int32_t q = -1;
-        if (!worth_a_shard(p, &w) || (rc = spr__place_find(b, v, w.more, &q)) < 0 || q < 0)
+        if ((*unworthy = !worth_a_shard(p, &w)) || (rc = spr__place_find(b, v, w.more, &q)) < 0 || q < 0)
             break;
         rc = take(p, &w, -1, q);
     }
@@ -123,8 +123,8 @@ double spr__usable(const struct board *b, int32_t h, int32_t i) {
 int spr__request(struct builtin *p, int32_t h, int32_t i, double have, const struct spr_plan_output *out) {
     struct board *b = &p->board;
     const struct spr__fleet_placement *at = b->fleet->placement;
-    const struct need *why = &p->needs[h * b->r + i];
-    double need = why->up - have;
+    double need = p->needs[h * b->r + i].up - have;
+    bool unworthy = false;
     int because = SPR_BECAUSE_NOT_REPLICABLE;
     for (int32_t j = at->first[h]; j < at->first[h + 1]; j++)
         b->done[at->vms[j]] = false;
@@ -140,7 +140,7 @@ int spr__request(struct builtin *p, int32_t h, int32_t i, double have, const str
             break;
         double before = b->holds[best * b->r + i];
         if (spr__action_allowed(p, best, h)) {
-            int rc = cover(p, h, best, i, need, why);
+            int rc = cover(p, h, best, i, need, &unworthy);
             if (rc < 0)
                 return rc;
             because = spr__action_allowed(p, best, h) ? SPR_BECAUSE_NO_ROOM : SPR_BECAUSE_ACTION_LIMIT;
@@ -151,7 +151,7 @@ int spr__request(struct builtin *p, int32_t h, int32_t i, double have, const str
         need -= b->holds[best * b->r + i] - before;
     }
     double least = b->opts.change_at_least * b->capacity[h * b->r + i];
-    return need > least ? spr__action_wish(b, h, i, because, need, out) : SPR_OK;
+    return need > least && !unworthy ? spr__action_wish(b, h, i, because, need, out) : SPR_OK;
 }
 
 /* ---- one host ---- */

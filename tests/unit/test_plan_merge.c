@@ -9,8 +9,8 @@ struct change {
     int until;                                                      /* the spike ends before this step */
     bool stale, draining;
 };
-static const struct change usual = {.shard_cost = 0.05, .used = 0.2, .load_large = 3.3, .load_small = 3.1,
-                                    .until = SCENE_STEPS};
+static const struct change usual = {
+    .shard_cost = 0.05, .used = 0.2, .load_large = 3.3, .load_small = 3.1, .until = SCENE_STEPS};
 
 static void add_shard(struct scene *s, uint64_t id, int32_t host, double ready, const struct change *c) {
     struct spr_shard d = {.size = sizeof d, .id = id, .vm = 0, .host = host, .state = SPR_SHARD_SERVING, .warmness = 1};
@@ -167,6 +167,7 @@ static int32_t shards_at_cost(double shard_cost, double second) {
     scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 13, 0.02);
     scene_plan(&s);
     int32_t n = scene_actions(&s);
+    assert_int_equal(spr_plan_infeasible_count(s.plan), 0); /* what is not worth its cost is not missing */
     scene_close(&s);
     return n;
 }

@@ -53,8 +53,8 @@ struct spr_scenario {
     double substep_s;                          /**< physics; 0 = 10 */
     double control_s;                          /**< control interval; 0 = 60 */
     double refit_s;                            /**< full fit; 0 = one day */
-    double allocate_s[2];                      /**< median and 95th percentile; both 0 = 60 % of 300 s */
-    double warm_s[2];                          /**< the same; both 0 = 40 % of 300 s */
+    double allocate_s[2];                      /**< median and 95th percentile, s; both pairs 0 = 60 % of 300 s; SPR_NONE = no time */
+    double warm_s[2];                          /**< the same; both pairs 0 = 40 % of 300 s; SPR_NONE = no time */
     struct spr_price price[SPR_RESOURCES_MAX]; /**< 0 = 10 : 1, memory 50 : 1 */
     double room;                               /**< share of a target that may be used; 0 = 0.9 */
     double change_at_least;                    /**< share of a host; 0 = 0.02 */

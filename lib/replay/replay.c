@@ -29,6 +29,10 @@ static void fill_defaults(struct spr_scenario *s) {
         s->allocate_s[0] = s->allocate_s[1] = 180;
         s->warm_s[0] = s->warm_s[1] = 120;
     }
+    for (int k = 0; k < 2; k++) { /* SPR_NONE: it takes no time */
+        s->allocate_s[k] = fmax(0, s->allocate_s[k]);
+        s->warm_s[k] = fmax(0, s->warm_s[k]);
+    }
     s->room = standard(s->room, 0.9);
     s->change_at_least = standard(s->change_at_least, 0.02);
     s->reactive_threshold = standard(s->reactive_threshold, 0.9);

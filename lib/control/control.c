@@ -149,6 +149,7 @@ void spr_controller_destroy(spr_controller *c) {
     if (c->source_state)
         c->source.close(c->source_state);
     spr_planner_destroy(c->planner);
+    spr__joint_destroy(c);
     spr_forecaster_destroy(c->forecaster);
     spr_forecast_unref(c->forecast);
     spr_routes_unref(c->routes);

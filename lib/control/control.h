@@ -65,6 +65,9 @@ struct spr_controller {
     struct totals totals;
     double *column; /* scratch [host][r] */
     int32_t hosts, vms, r;
+    struct spr__joint *joint; /* second opinion on the hosts' totals; NULL = none */
+    int32_t forecast_steps, forecast_level_count;
+    const double *forecast_levels;
 };
 
 /* demand.c */
@@ -79,6 +82,12 @@ int spr__tick(spr_controller *c, struct spr_time now);
 int spr__publish(spr_controller *c, struct spr_time now);
 int spr__snapshot(spr_controller *c, struct spr_time now);
 int spr__forecaster_start(spr_controller *c);
-int spr__step_closed(spr_controller *c, const double *column);
+int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);
+/* joint.c */
+int spr__joint_start(spr_controller *c, const struct spr_panel *past, const double *host_totals, int64_t stride,
+                     int64_t first_step);
+int spr__joint_closed(spr_controller *c, int64_t step, const double *vm_column, const double *host_column);
+int spr__joint_mix(spr_controller *c, spr_forecast **forecast);
+void spr__joint_destroy(spr_controller *c);
 
 #endif

@@ -100,7 +100,7 @@ static int close_step(spr_controller *c) {
     d->hour_count = SPR_MIN(d->hour_count + 1, d->hour_slots);
     totals_push(c, c->column, c->running);
     c->running++;
-    return spr__step_closed(c, c->column);
+    return spr__step_closed(c, c->column, slot);
 }
 
 /* Mean of the last hour, the running step included. */
@@ -174,6 +174,7 @@ struct past {
     int64_t stride, first, steps;
     int64_t *row;   /* [vm][r] row of the series, -1 = none */
     double *factor; /* [vm][r] */
+    double *panel;  /* [vm][r][step] gaps held */
 };
 
 static double past_value(const struct past *p, size_t k, int64_t t, double *last) {
@@ -206,6 +207,7 @@ static void teach(struct past *p) {
             for (int32_t i = 0; i < c->r; i++) {
                 size_t k = (size_t)v * (size_t)c->r + (size_t)i;
                 slot[k] = past_value(p, k, t, &d->now[k]);
+                p->panel[k * (size_t)p->steps + (size_t)(t - p->first)] = slot[k];
                 c->column[spr__fleet_vm_host(c->inventory, v) * c->r + i] += slot[k];
             }
         d->hour_next = (d->hour_next + 1) % d->hour_slots;
@@ -213,6 +215,20 @@ static void teach(struct past *p) {
         totals_push(c, c->column, c->running++);
     }
     memcpy(d->uncensored, d->now, n * sizeof(double));
+}
+
+/* As many of the taught steps as the totals still hold. */
+static int start_joint(spr_controller *c, const struct past *p) {
+    int64_t kept = SPR_MIN(c->totals.count, p->steps);
+    struct spr_panel panel = {.size = sizeof panel,
+                              .data = p->panel + (p->steps - kept),
+                              .dtype = SPR_F64,
+                              .series = (int64_t)cells(c),
+                              .steps = kept,
+                              .series_stride = p->steps * (int64_t)sizeof(double),
+                              .step_stride = sizeof(double)};
+    return spr__joint_start(c, &panel, c->totals.data + c->totals.first + (c->totals.count - kept), c->totals.room,
+                            c->running - kept);
 }
 
 int spr_controller_history(spr_controller *c, const spr_series *series, int64_t first, int64_t last) {
@@ -231,10 +247,11 @@ int spr_controller_history(spr_controller *c, const spr_series *series, int64_t 
     if (rc < 0)
         return rc;
     size_t n = cells(c);
-    struct past p = {c, view.data, view.series_stride / (int64_t)sizeof(double), first, last - first, NULL, NULL};
+    struct past p = {c, view.data, view.series_stride / (int64_t)sizeof(double), first, last - first, NULL, NULL, NULL};
     p.row = spr__alloc(c->ctx, n, sizeof *p.row);
     p.factor = spr__alloc(c->ctx, n, sizeof *p.factor);
-    rc = p.row && p.factor ? SPR_OK : spr__nomem(c->ctx);
+    p.panel = spr__alloc(c->ctx, n * (size_t)p.steps, sizeof *p.panel);
+    rc = p.row && p.factor && p.panel ? SPR_OK : spr__nomem(c->ctx);
     for (size_t k = 0; k < n && rc == SPR_OK; k++) {
         const struct spr__fleet_inventory *inv = c->inventory->inventory;
         struct spr_series_info info = {.size = sizeof info};
@@ -250,7 +267,10 @@ int spr_controller_history(spr_controller *c, const spr_series *series, int64_t 
         teach(&p);
         c->history_given = true;
         rc = spr__forecaster_start(c);
+        if (rc == SPR_OK && c->forecaster)
+            rc = start_joint(c, &p);
     }
+    spr__free(c->ctx, p.panel, n * (size_t)p.steps, sizeof *p.panel);
     spr__free(c->ctx, p.row, n, sizeof *p.row);
     spr__free(c->ctx, p.factor, n, sizeof *p.factor);
     return rc;

@@ -92,6 +92,7 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
         c->running = was.running;
         spr__log(c->ctx, SPR_LOG_NOTE, "control", NULL, "the inventory changed: %d hosts, %d VMs", c->hosts, c->vms);
     }
+    spr__joint_destroy(c); /* it knew the VMs by their old places; history may be taught again */
     spr__demand_finish(&was);
     spr_fleet_unref(was.inventory);
     spr_fleet_unref(was.fleet);

@@ -37,6 +37,9 @@ int spr__forecaster_start(spr_controller *c) {
         o.levels = levels;
         o.level_count = SPR_ARRAY_LEN(levels);
         o.config = c->opts.forecaster_config;
+        c->forecast_steps = o.horizon;
+        c->forecast_levels = levels;
+        c->forecast_level_count = o.level_count;
         int rc = spr_forecaster_create(c->ctx, &c->forecaster_ops, &o, &c->forecaster);
         if (rc < 0)
             return rc;
@@ -44,9 +47,12 @@ int spr__forecaster_start(spr_controller *c) {
     return c->totals.count ? fit(c) : SPR_OK;
 }
 
-int spr__step_closed(spr_controller *c, const double *column) {
+int spr__step_closed(spr_controller *c, const double *column, const double *vm_column) {
     if (!c->forecaster)
         return SPR_OK;
+    int rc = spr__joint_closed(c, c->running - 1, vm_column, column);
+    if (rc < 0)
+        return rc;
     bool due = (double)(c->running - c->fitted_step) * (double)c->step_ns * 1e-9 >= c->opts.refit_s &&
                !(c->forecaster_ops.caps & SPR_CAP_REFITS_ITSELF);
     if (!c->forecaster_fresh || due)
@@ -71,6 +77,8 @@ static int predict(spr_controller *c) {
                 c->demand.now[(size_t)v * (size_t)c->r + (size_t)i];
     spr_forecast *next = NULL;
     int rc = spr_forecaster_predict(c->forecaster, c->column, &next);
+    if (rc == SPR_OK && (rc = spr__joint_mix(c, &next)) < 0)
+        spr_forecast_unref(next);
     if (rc < 0)
         return rc;
     spr_forecast_unref(c->forecast);

@@ -181,6 +181,28 @@ static void an_injected_failure_fails_once(void **state) {
     end(&w);
 }
 
+static void asking_twice_is_harmless(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, 0);
+    spr_ticket t = ask(&w, SPR_DRIVER_ALLOCATE, 1, 2, 0);
+    ask(&w, SPR_DRIVER_ALLOCATE, 1, 2, 0);
+    spr_sim_world()->advance(w.sim, at_s(40));
+    ended(&w, t, 40);
+    t = ask(&w, SPR_DRIVER_WARM, 1, 2, 40);
+    spr_sim_world()->advance(w.sim, at_s(60));
+    assert_int_equal(ended(&w, t, 60), SPR_DONE);
+    ask(&w, SPR_DRIVER_RESIZE, 1, 2, 60); /* it is ready already */
+    ask(&w, SPR_DRIVER_WARM, 1, 2, 60);
+    ask(&w, SPR_DRIVER_RELEASE, 2, 1, 60); /* given back before it was heard of */
+    ask(&w, SPR_DRIVER_RESIZE, 2, 1, 60);
+    measure(&w);
+    spr_sim_world()->advance(w.sim, at_s(120));
+    measure(&w);
+    assert_true(fabs(w.held[0] - 2) < 1e-12);
+    end(&w);
+}
+
 static void an_older_fence_is_refused(void **state) {
     (void)state;
     struct world w;
@@ -201,6 +223,7 @@ int main(void) {
         cmocka_unit_test(a_shard_takes_room_at_once_and_serves_when_warm_and_routed),
         cmocka_unit_test(no_shard_holds_more_than_the_host_has),
         cmocka_unit_test(an_injected_failure_fails_once),
+        cmocka_unit_test(asking_twice_is_harmless),
         cmocka_unit_test(an_older_fence_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,8 @@
 #define SIM_R      SPR_RESOURCES_MAX
 #define SIM_PIECES 16 /* growths of one shard under way at once */
 
+#define SIM_ENDED  512 /* growths of one shard that are remembered after their end: asked twice they do nothing */
+
 /* A growth of a shard on its way: held from the first moment, usable when it is warm. */
 struct sim_piece {
     uint64_t id;
@@ -19,8 +21,9 @@ struct sim_piece {
 
 struct sim_shard {
     uint64_t id, fence, last_drain;
-    int32_t vm, host, kind; /* vm -1: slot is free */
-    int32_t next;           /* next shard of the same VM, -1 = last */
+    uint64_t ended[SIM_ENDED / 64]; /* growths that became ready or were given back, by number modulo SIM_ENDED */
+    int32_t vm, host, kind;         /* vm -1: slot is free */
+    int32_t next;                   /* next shard of the same VM, -1 = last */
     int32_t piece_count;
     bool active;
     double ready[SIM_R], drain[SIM_R];

@@ -77,6 +77,16 @@ static struct sim_piece *find_piece(struct sim_shard *d, uint64_t id) {
     return NULL;
 }
 
+static bool ended(const struct sim_shard *d, uint64_t piece) {
+    return piece && (d->ended[piece % SIM_ENDED / 64] >> piece % 64 & 1);
+}
+
+static void end_piece(struct sim_shard *d, uint64_t piece) {
+    d->ended[piece % SIM_ENDED / 64] |= UINT64_C(1) << piece % 64;
+    uint64_t oldest = piece + SIM_ENDED / 2; /* half the window ahead is free for numbers to come */
+    d->ended[oldest % SIM_ENDED / 64] &= ~(UINT64_C(1) << oldest % 64);
+}
+
 static void hold(struct sim *s, struct sim_shard *d, const double *amount, double sign) {
     for (int32_t r = 0; r < s->r; r++)
         s->held[d->host * s->r + r] += sign * amount[r];
@@ -84,7 +94,7 @@ static void hold(struct sim *s, struct sim_shard *d, const double *amount, doubl
 }
 
 static int add_piece(struct sim *s, struct sim_shard *d, const struct spr_driver_request *q) {
-    if (find_piece(d, q->piece))
+    if (find_piece(d, q->piece) || ended(d, q->piece))
         return SPR_OK; /* asked twice */
     if (d->piece_count == SIM_PIECES)
         return SPR_E_BUSY;
@@ -107,6 +117,7 @@ static int add_piece(struct sim *s, struct sim_shard *d, const struct spr_driver
 static void drop_piece(struct sim *s, struct sim_shard *d, struct sim_piece *p) {
     double amount[SIM_R];
     memcpy(amount, p->amount, sizeof amount);
+    end_piece(d, p->id);
     int32_t i = (int32_t)(p - d->pieces);
     d->piece_count--;
     memmove(p, p + 1, (size_t)(d->piece_count - i) * sizeof *p);
@@ -126,6 +137,7 @@ static void shrink_piece(struct sim *s, struct sim_shard *d, struct sim_piece *p
 static void piece_warm(struct sim *s, struct sim_shard *d, struct sim_piece *p) {
     for (int32_t r = 0; r < s->r; r++)
         d->ready[r] += p->amount[r];
+    end_piece(d, p->id);
     int32_t i = (int32_t)(p - d->pieces);
     d->piece_count--;
     memmove(p, p + 1, (size_t)(d->piece_count - i) * sizeof *p);
@@ -147,15 +159,16 @@ static int begin(struct sim *s, const struct spr_driver_request *q, int32_t slot
         call->due += duration_ns(s, s->config.allocate_s, q->shard, q->piece);
         return add_piece(s, d, q);
     case SPR_DRIVER_RESIZE:
-        if (p) {
-            shrink_piece(s, d, p, &q->amounts);
+        if (p || ended(d, q->piece)) {
+            if (p)
+                shrink_piece(s, d, p, &q->amounts);
             return SPR_OK;
         }
         call->due += duration_ns(s, s->config.allocate_s, q->shard, q->piece);
         return add_piece(s, d, q);
     case SPR_DRIVER_WARM:
         if (!p)
-            return SPR_E_NOT_FOUND;
+            return ended(d, q->piece) ? SPR_OK : SPR_E_NOT_FOUND;
         call->due += duration_ns(s, s->config.warm_s, q->shard, q->piece + UINT64_C(1000000));
         return SPR_OK;
     case SPR_DRIVER_ACTIVATE:
@@ -170,11 +183,13 @@ static int begin(struct sim *s, const struct spr_driver_request *q, int32_t slot
             less[r] = q->amounts.of[s->resource[r]];
         sim__release_part(s, d, less);
         return SPR_OK;
-    case SPR_DRIVER_RELEASE:
     case SPR_DRIVER_ABORT:
-        if (q->piece) {
+    case SPR_DRIVER_RELEASE:
+        if (q->piece || q->verb == SPR_DRIVER_ABORT) {
             if (p)
                 drop_piece(s, d, p);
+            else if (q->piece && !ended(d, q->piece))
+                end_piece(d, q->piece); /* given back before it was heard of: it must not come later */
         } else {
             sim__drop_shard(s, slot);
         }
@@ -243,6 +258,14 @@ static int driver_submit(void *state, const struct spr_driver_request *q, struct
     return SPR_OK;
 }
 
+/* What a shard serves: its part of what its VM's shards serve, by what each can carry. */
+static double used_of(const struct sim *s, const struct sim_shard *d, int32_t r) {
+    double carry = 0;
+    for (int32_t k = s->vm[d->vm].first_shard; k >= 0; k = s->shards[k].next)
+        carry += s->shards[k].ready[r] + s->shards[k].drain[r];
+    return carry > 0 ? s->served[d->vm * s->r + r] * (d->ready[r] + d->drain[r]) / carry : 0;
+}
+
 static int observe(struct sim *s, struct spr_driver_completion *c) {
     int rc = sim__grow(s, (void **)&s->observed, &s->observed_cap, (size_t)s->shard_count + 1, sizeof *s->observed);
     if (rc < 0)
@@ -267,6 +290,7 @@ static int observe(struct sim *s, struct spr_driver_completion *c) {
         for (int32_t r = 0; r < s->r; r++) {
             o->ready.of[s->resource[r]] = d->ready[r];
             o->draining.of[s->resource[r]] = d->drain[r];
+            o->used.of[s->resource[r]] = used_of(s, d, r);
             for (int32_t p = 0; p < d->piece_count; p++)
                 o->pending.of[s->resource[r]] += d->pieces[p].amount[r];
         }

@@ -211,8 +211,6 @@ static int run_policies(struct replay *p, spr_verdict **out) {
     int rc = tune(p, &tuned);
     if (rc < 0)
         return rc;
-    if (p->opts.progress)
-        p->opts.progress(p->opts.user, 0.15, "rivals tuned");
     for (int32_t k = 0; k < SPR_POLICY_COUNT; k++)
         if (needed >> k & 1)
             runs[n++] =
@@ -252,6 +250,8 @@ int spr_replay_run(spr_context *ctx, const spr_series *series, const struct spr_
         return rc;
     if (!p.opts.world || !p.opts.source || !p.opts.driver || !p.opts.router)
         return spr__fail(ctx, SPR_E_ARG, "spr_replay_opts: world, source, driver and router are required");
+    struct progress progress = {.caller = thrd_current()};
+    p.progress = p.opts.progress ? &progress : NULL;
     p.series = spr_series_ref((spr_series *)(uintptr_t)series);
     p.step_ns = spr_series_step_ns(series);
     p.origin_ns = spr_series_origin_ns(series);
@@ -263,8 +263,10 @@ int spr_replay_run(spr_context *ctx, const spr_series *series, const struct spr_
         p.vms = p.fleet->inventory->vm_count;
         p.r = p.fleet->inventory->R;
         p.steps = SPR_MIN(spr_series_steps(series), p.scenario.score_end + LOOK_AHEAD);
-        if (p.opts.progress)
-            p.opts.progress(p.opts.user, 0, "reading the trace");
+        const struct spr_scenario *s = &p.scenario;
+        progress.work =
+            (s->tuned_threshold_count * s->tuned_hold_count + 1) * (s->train_until - 2 * s->train_until / 3) +
+            SPR_POLICY_COUNT * (s->score_end - s->score_first);
         if ((rc = load_trace(&p)) == SPR_OK)
             rc = run_policies(&p, out);
         unload(&p);

@@ -3,6 +3,8 @@
 #ifndef SPR_LIB_REPLAY_H
 #define SPR_LIB_REPLAY_H
 
+#include <threads.h>
+
 #include <shardpredict/ops/driver.h>
 #include <shardpredict/ops/planner.h>
 #include <shardpredict/ops/router.h>
@@ -13,8 +15,16 @@
 #include "base/base.h"
 #include "fleet/fleet.h"
 
+/* How far all runs are; told by whichever of them runs on the caller's thread. */
+struct progress {
+    atomic_int_fast64_t done; /* steps */
+    int64_t work;
+    thrd_t caller;
+};
+
 /* What all runs share; read only while they run. */
 struct replay {
+    struct progress *progress; /* NULL = nobody asked */
     spr_context *ctx;
     struct spr_scenario scenario; /* defaults filled in */
     struct spr_replay_opts opts;

@@ -141,6 +141,15 @@ static int pass_time(struct run *r, struct spr_time end) {
     return SPR_OK;
 }
 
+static void tell_progress(const struct run *r) {
+    const struct replay *p = r->replay;
+    if (!p->progress)
+        return;
+    int64_t done = atomic_fetch_add_explicit(&p->progress->done, 1, memory_order_relaxed) + 1;
+    if (done % 16 == 0 && thrd_equal(p->progress->caller, thrd_current()))
+        p->opts.progress(p->opts.user, (double)done / (double)p->progress->work, "replaying");
+}
+
 static int run_steps(struct run *r) {
     const struct replay *p = r->replay;
     for (int64_t t = r->first; t < r->end; t++) {
@@ -155,6 +164,7 @@ static int run_steps(struct run *r) {
             rc = spr__score_step(r, t);
         if (rc < 0)
             return rc;
+        tell_progress(r);
     }
     return SPR_OK;
 }

@@ -75,6 +75,12 @@ static void tabulate(const struct mix *m, struct mix_row *r, double *scratch) {
         int64_t c = 0;
         for (int64_t i = 0; i + j < n; i++)
             scratch[c++] = y[i + j] - y[i];
+        if (!c) { /* nothing lies so far apart yet: as far as anything does */
+            memcpy(&r->change[j * m->levels], &r->change[(j - 1) * m->levels], (size_t)m->levels * sizeof *r->change);
+            memcpy(&r->after[j * MIX_BINS * m->levels], &r->after[(j - 1) * MIX_BINS * m->levels],
+                   (size_t)(MIX_BINS * m->levels) * sizeof *r->after);
+            continue;
+        }
         quantiles_of(m, scratch, c, &r->change[j * m->levels]);
         for (int b = 0; b < MIX_BINS; b++) {
             c = 0;

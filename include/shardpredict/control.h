@@ -34,13 +34,13 @@ enum spr_automation {
     SPR_AUTO = 2     /**< acts */
 };
 
-/** Options of spr_controller_create. Tables are copied, configs are read inside the call. */
+/** Options of spr_controller_create. Tables are copied; configs are read inside the call, but for the forecaster's. */
 struct spr_controller_opts {
     size_t size;                                /**< sizeof this struct */
     const struct spr_source_ops *source;        /**< required */
     const void *source_config;                  /**< for its open */
     const struct spr_forecaster_ops *forecaster;/**< totals of hosts; NULL = spr_forecaster_mix() */
-    const void *forecaster_config;              /**< for its open */
+    const void *forecaster_config;              /**< for its open, which comes after the inventory: must outlive the controller */
     const struct spr_planner_ops *planner;      /**< NULL = spr_planner_builtin() */
     const void *planner_config;                 /**< for its open */
     const struct spr_driver_ops *driver;        /**< required unless automation is ADVISE for ever */

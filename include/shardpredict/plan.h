@@ -185,7 +185,8 @@ SPR_API int spr_planner_create(spr_context *ctx, const struct spr_planner_ops *o
 SPR_API void spr_planner_destroy(spr_planner *p);
 /**
  * Make a plan. `hosts` forecasts the total of each host: row host * R + i for the i-th resource of the
- * fleet (R of them, rising); NULL when the planner's rule needs none.
+ * fleet (R of them, rising); NULL when the planner's rule needs none. Its steps are counted from
+ * 1970-01-01T00:00:00Z by the wall clock, opts->step_s each: first_step = wall time / step for a forecast that begins now.
  * The result is checked independently of whoever made it: no host over its room, no VM served that may not be.
  * @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_STATE (the planner's answer broke a rule)
  */

@@ -214,6 +214,8 @@ static int collect_source(spr_controller *c, struct spr_time now, bool *samples)
         struct spr_source_completion done[4];
         size_t n = 0;
         memset(done, 0, sizeof done);
+        for (size_t i = 0; i < SPR_ARRAY_LEN(done); i++)
+            done[i].size = sizeof done[i];
         int rc = c->source.collect(c->source_state, now, done, SPR_ARRAY_LEN(done), &n);
         if (rc < 0)
             return rc;
@@ -229,6 +231,9 @@ static int collect_router(spr_controller *c, struct spr_time now) {
     size_t n = 0;
     if (!c->has_router)
         return SPR_OK;
+    memset(done, 0, sizeof done);
+    for (size_t i = 0; i < SPR_ARRAY_LEN(done); i++)
+        done[i].size = sizeof done[i];
     int rc = c->router.collect(c->router_state, now, done, SPR_ARRAY_LEN(done), &n);
     for (size_t i = 0; i < n && rc == SPR_OK; i++)
         if (done[i].outcome != SPR_DONE)

@@ -99,5 +99,7 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
     c->inventory = inventory;
     c->fleet = spr_fleet_ref(inventory);
     c->changed = true;
+    spr_forecast_unref(c->forecast); /* its rows are the hosts of before */
+    c->forecast = NULL;
     return spr__forecaster_start(c);
 }

@@ -48,8 +48,8 @@ int spr__forecaster_start(spr_controller *c) {
 }
 
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column) {
-    if (!c->forecaster)
-        return SPR_OK;
+    if (!c->forecaster) /* none is wanted, or it could not be opened: try again */
+        return spr__forecaster_start(c);
     int rc = spr__joint_closed(c, c->running - 1, vm_column, column);
     if (rc < 0)
         return rc;
@@ -174,6 +174,8 @@ int spr__tick(spr_controller *c, struct spr_time now) {
         rc = predict(c);
     if (rc < 0)
         return rc;
+    if (!c->forecast && c->opts.horizon >= 0)
+        return SPR_OK; /* too little was seen yet: nothing is planned, so nothing is given back either */
     learn_lead(c);
     spr_plan *plan = NULL;
     rc = spr_planner_run(c->planner, c->fleet, c->forecast, &c->plan_opts, &plan);

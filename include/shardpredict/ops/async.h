@@ -8,7 +8,8 @@
  * - An accepted ticket completes exactly once: done, failed, timed out, cancelled or unknown.
  * - `cancel` is a request; the ticket may still end as done.
  * - Deadlines are monotonic; the backend reports SPR_TIMED_OUT once `now` has passed one.
- * - Completions appear only inside `collect`, which the library calls inside a step.
+ * - Completions appear only inside `collect`, which the library calls inside a step. It gives an array of `room`
+ *   elements, zeroed, each with its own size in `size`: that is the stride, and what lies past it is not there.
  * - The fd is level triggered: readable while completions wait. A backend's thread wakes the controller with
  *   spr_notify, the only function of the library it may call.
  * - `close` cancels what is left; no callback follows it.
@@ -40,7 +41,7 @@ enum spr_outcome {
     SPR_UNKNOWN = 4    /**< nobody knows: observe */
 };
 
-/** The waiting half of a table; every table that can wait points to one. */
+/** The waiting half of a table; every table that can wait points to one, which must live as long as the state. */
 struct spr_async_ops {
     size_t size;                                          /**< sizeof this struct */
     int (*fd)(void *state);                               /**< optional; NULL or below 0 = none: step at next_deadline */

@@ -162,11 +162,7 @@ part_deb() {
 part_python() {
     [ -d bindings/python ] || { echo "there is no bindings/python yet"; return 77; }
     plain || return 1
-    if [ -x bindings/python/run-tests.sh ]; then
-        bindings/python/run-tests.sh "$build/plain"
-    else
-        tests_in "$build/plain" --suite python
-    fi
+    bindings/python/run-tests.sh "$build/plain" "$counts"
 }
 
 part_report() {

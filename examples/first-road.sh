@@ -21,4 +21,3 @@ code=0
 "$tool" replay --trace "$out/fleet.csv" --policy all --seed "${SEED:-1}" --result "$out/result.json" \
     --ledger "$out/ledger.csv" --report "$out/report.html" || code=$?
 [ $code = 0 ] || [ $code = 3 ] || exit $code # 3: done, but a limit on actions was broken
-echo "report: $out/report.html"

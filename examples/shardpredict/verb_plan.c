@@ -40,28 +40,54 @@ static int make_plan(spr_context *ctx, const struct plan_args *a, const spr_seri
     return rc;
 }
 
+/* "2.75 cores", "1.2 GB", "87 Mbit/s": three digits and the prefix that fits. */
+static const char *amount(double value, int resource, char *text, size_t room) {
+    static const char *const prefixes[] = {"", "k", "M", "G", "T"};
+    struct spr_resource_info info = {.size = sizeof info};
+    int k = 0;
+    spr_resource_describe(resource, &info);
+    const char *unit = info.unit ? info.unit : "";
+    while (resource != SPR_CPU && value >= 1000 && k < 4)
+        value /= 1000, k++;
+    snprintf(text, room, "%.3g %s%s", value, prefixes[k], unit);
+    return text;
+}
+
+static const char *resource_name(int resource) {
+    struct spr_resource_info info = {.size = sizeof info};
+    return spr_resource_describe(resource, &info) < 0 ? "countable" : info.name;
+}
+
+static void show_action(const spr_plan *plan, int32_t index) {
+    const spr_fleet *fleet = spr_plan_fleet(plan);
+    struct spr_action a = {.size = sizeof a};
+    struct spr_vm vm = {.size = sizeof vm};
+    struct spr_host host = {.size = sizeof host}, short_of = {.size = sizeof short_of};
+    char text[3][48];
+    spr_plan_action(plan, index, &a);
+    spr_fleet_vm(fleet, a.vm, &vm);
+    spr_fleet_host(fleet, a.host, &host);
+    spr_fleet_host(fleet, a.constraint_host >= 0 ? a.constraint_host : vm.host, &short_of);
+    printf("%4llu %-9s %s for %s on %s: %s may need %s of %s, has %s (%s)\n", (unsigned long long)a.id,
+           spr_action_kind_name(a.kind), amount(a.amounts.of[a.resource], a.resource, text[0], sizeof text[0]), vm.id,
+           host.id, short_of.id, amount(a.forecast, a.resource, text[1], sizeof text[1]), resource_name(a.resource),
+           amount(a.threshold, a.resource, text[2], sizeof text[2]), spr_because_code(a.because));
+}
+
 static void show(const spr_plan *plan) {
     const spr_fleet *fleet = spr_plan_fleet(plan);
     int32_t n = spr_plan_action_count(plan), wishes = spr_plan_infeasible_count(plan);
     printf("%d action%s, %d wish%s that cannot be met\n", n, n == 1 ? "" : "s", wishes, wishes == 1 ? "" : "es");
-    for (int32_t k = 0; k < n; k++) {
-        struct spr_action a = {.size = sizeof a};
-        struct spr_vm vm = {.size = sizeof vm};
-        struct spr_host host = {.size = sizeof host}, home = {.size = sizeof home};
-        spr_plan_action(plan, k, &a);
-        spr_fleet_vm(fleet, a.vm, &vm);
-        spr_fleet_host(fleet, a.host, &host);
-        spr_fleet_host(fleet, vm.host, &home);
-        printf("%4llu %-9s %-20s on %-12s %8.3f cores: %s needs %.3f, has %.3f left (%s)\n", (unsigned long long)a.id,
-               spr_action_kind_name(a.kind), vm.id, host.id, a.amounts.of[SPR_CPU], home.id, a.forecast, a.threshold,
-               spr_because_code(a.because));
-    }
+    for (int32_t k = 0; k < n; k++)
+        show_action(plan, k);
     for (int32_t k = 0; k < wishes; k++) {
         struct spr_infeasible w = {.size = sizeof w};
         struct spr_host host = {.size = sizeof host};
+        char text[48];
         spr_plan_infeasible(plan, k, &w);
         spr_fleet_host(fleet, w.host, &host);
-        printf("     short     %-20s %8.3f: %s\n", host.id, w.amount, spr_because_text(w.because));
+        printf("   - %s stays short of %s of %s: %s\n", host.id, amount(w.amount, w.resource, text, sizeof text),
+               resource_name(w.resource), spr_because_text(w.because));
     }
 }
 

@@ -66,7 +66,10 @@ static void say_why(spr_output *out, const json_t *a) {
     number(out, json_object_get(a, "worth"));
     say(out, " hours of the price of holding, against ");
     number(out, json_object_get(a, "cost"));
-    say(out, " until it could be ready\n   only if     the shard is %s\n", text_of(a, "precondition", "?"));
+    say(out, " until it could be ready\n");
+    const char *state = text_of(a, "precondition", "none");
+    if (strcmp(state, "none"))
+        say(out, "   only if     the shard is %s\n", state);
     say(out, "   undone by   %s\n", text_of(a, "inverse", "nothing"));
 }
 

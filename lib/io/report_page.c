@@ -181,7 +181,7 @@ static void tiles(struct spr__page *p) {
         return;
     spr__put(p->out, "<ul class=\"tiles\" aria-label=\"%s in figures\">", spr_policy_name(p->hero));
     tile(p, "priced host-hours", s->cost, 1, "", "unserved demand and held shards");
-    tile(p, "saved", isnan(s->saved) ? NAN : 100 * s->saved, 0, isnan(s->saved) ? "" : " %",
+    tile(p, "saved", isnan(s->saved) ? NAN : 100 * s->saved, fabs(s->saved) < 0.0995, isnan(s->saved) ? "" : " %",
          "of what perfect knowledge saves");
     snprintf(text, sizeof text, "of %lld overloads", (long long)s->episodes);
     tile(p, "covered in time", (double)s->episodes_covered, 0, "", text);

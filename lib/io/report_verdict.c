@@ -82,9 +82,8 @@ static void rival_clause(struct text *t, const struct spr__view *w, double cost)
     const struct spr_policy_score *rival = spr__view_find(w, w->sum.rival);
     add(t, ", ");
     compare(t, cost, rival->cost);
-    add(t, " %s (%s), %s", spr_policy_name(rival->policy), fixed(b, sizeof b, rival->cost, 1),
-        rival->policy == SPR_POLICY_NONE ? "doing nothing, the cheapest rule that does not forecast"
-                                         : "the cheapest rule that does not forecast");
+    add(t, " %s (%s)%s the cheapest rule that does not forecast", spr_policy_name(rival->policy),
+        fixed(b, sizeof b, rival->cost, 1), rival->policy == SPR_POLICY_NONE ? ": doing nothing is" : ",");
 }
 
 /* How much of what was possible. */

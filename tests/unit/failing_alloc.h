@@ -52,17 +52,17 @@ static inline void failing_alloc_free(void *user, void *block, size_t bytes) {
 static inline spr_context *failing_context(struct failing_alloc *f) {
     struct spr_allocator a = {sizeof a, failing_alloc_alloc, failing_alloc_realloc, failing_alloc_free, f};
     struct spr_context_opts o = {.size = sizeof o, .allocator = &a};
-    spr_context *ctx = NULL;
-    return spr_context_create(&o, &ctx) < 0 ? NULL : ctx;
+    spr_context *made = NULL;
+    return spr_context_create(&o, &made) < 0 ? NULL : made;
 }
 
 /* Returns how many allocations the job makes, or -1 (and says which run) when a run leaked or said something odd. */
-static inline int64_t failing_sweep(int (*job)(spr_context *ctx, void *arg), void *arg) {
+static inline int64_t failing_sweep(int (*job)(spr_context *, void *), void *arg) {
     for (int64_t n = 1;; n++) {
         struct failing_alloc f = {.fail_at = n};
-        spr_context *ctx = failing_context(&f);
-        int rc = ctx ? job(ctx, arg) : SPR_E_NOMEM;
-        spr_context_unref(ctx);
+        spr_context *failing = failing_context(&f);
+        int rc = failing ? job(failing, arg) : SPR_E_NOMEM;
+        spr_context_unref(failing);
         int met = f.calls >= n;
         if (f.blocks || f.bytes || (rc < 0 && !(met && rc == SPR_E_NOMEM))) {
             fprintf(stderr, "# allocation %lld failing: code %d, %lld blocks and %lld bytes left\n", (long long)n, rc,

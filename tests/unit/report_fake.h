@@ -84,7 +84,7 @@ static inline double fake_noise(uint64_t *state) {
 
 static inline double fake_demand(int vm, int64_t step, uint64_t *state) {
     double day = sin(6.283185307179586 * ((double)step / 288.0 + 0.07 * (vm % 9)));
-    double burst = (step / 40 + vm * 13) % 61 == 0 ? 2.2 : 0;
+    double burst = (step / 40 + vm * 5) % 17 == 0 ? 2.2 : 0;
     return 1 + 0.5 * day + burst + 0.25 * fake_noise(state);
 }
 
@@ -161,7 +161,7 @@ static inline int fake_run(spr_report *r, const struct spr_scenario_file *s, int
     for (int k = 0; k < SPR_POLICY_COUNT; k++)
         for (int64_t t = s->scenario.score_first; rc >= 0 && t < s->scenario.score_end; t++)
             for (int v = 0; rc >= 0 && v < vms; v++) {
-                bool burst = (t / 40 + v * 13) % 61 == 0;
+                bool burst = (t / 40 + v * 5) % 17 == 0;
                 struct spr_replay_step step = {.size = sizeof step,
                                                .policy = k,
                                                .vm = v,

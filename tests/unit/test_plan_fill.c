@@ -48,6 +48,125 @@ static void the_need_goes_to_the_host_with_most_room(void **state) {
     scene_close(&s);
 }
 
+static void of_equal_hosts_the_first_is_taken(void **state) {
+    (void)state;
+    struct scene s = short_of_three(NULL, NULL, NULL);
+    for (int h = 1; h < 80; h++) {
+        char id[8];
+        snprintf(id, sizeof id, "h%d", h);
+        scene_host(&s, id, NULL, NULL, 10);
+    }
+    for (int h = 1; h < 41; h++) {
+        char id[8];
+        snprintf(id, sizeof id, "v%d", h);
+        scene_vm(&s, id, h, 0.1);
+    }
+    go(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(scene_action(&s, 0).host, 41);
+    scene_close(&s);
+}
+
+static void a_target_keeps_what_it_may_well_need_itself(void **state) {
+    (void)state;
+    struct scene s = short_of_three(NULL, NULL, NULL);
+    scene_host(&s, "b", NULL, NULL, 10);
+    scene_vm(&s, "at b", 1, 1.3);
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_expect(&s, 1, SPR_CPU, 9, 10, 5, 4);
+    scene_plan(&s);
+    double room = 9 - (5 + 4 * 0.35 / 0.49); /* its .85 quantile */
+    assert_true(fabs(scene_sum(&s, SPR_ACTION_ALLOCATE, 1) - room) < 1e-9);
+    scene_close(&s);
+}
+
+/* Host 0 gives a shard on the target back, host 1 asks: there is room at once for what is idle, not for what drains. */
+static void what_drains_still_holds_its_host(void **state) {
+    (void)state;
+    for (int busy = 0; busy < 2; busy++) {
+        struct scene s = scene_open(1u << SPR_CPU);
+        scene_host(&s, "done", NULL, NULL, 10);
+        scene_host(&s, "short", NULL, NULL, 10);
+        scene_host(&s, "target", NULL, NULL, 10);
+        int32_t old = scene_vm(&s, "old", 0, 8);
+        scene_vm(&s, "web", 1, 8.9);
+        scene_vm(&s, "busy", 2, 6);
+        struct spr_shard d = {
+            .size = sizeof d, .id = 3, .vm = old, .host = 2, .state = SPR_SHARD_SERVING, .warmness = 1};
+        d.ready.of[SPR_CPU] = 2.9;
+        d.used.of[SPR_CPU] = busy ? 2.9 : 0;
+        assert_int_equal(spr_fleet_builder_shard(s.builder, &d), SPR_OK);
+        scene_settle(&s);
+        scene_expect(&s, 0, SPR_CPU, 0, SCENE_STEPS, 8, 0.1);
+        scene_expect(&s, 1, SPR_CPU, 1, SCENE_STEPS, 11.5, 0);
+        scene_plan(&s);
+        assert_true(fabs(scene_sum(&s, SPR_ACTION_RELEASE, 2) - 2.9) < 1e-9);
+        double to_target = scene_sum(&s, SPR_ACTION_ALLOCATE, 2);
+        assert_true(busy ? to_target == 0 : to_target > 1.4);
+        scene_close(&s);
+    }
+}
+
+/* The search must see what this plan frees and takes: 0 asks, 1 gives back on the target, 2 asks again. */
+static void room_is_counted_as_the_plan_goes_on(void **state) {
+    (void)state;
+    struct scene s = scene_open(1u << SPR_CPU);
+    static const char *names[] = {"asks", "done", "asks too", "first choice", "target", "last"};
+    for (size_t h = 0; h < SPR_ARRAY_LEN(names); h++)
+        scene_host(&s, names[h], NULL, NULL, 10);
+    scene_vm(&s, "v0", 0, 9.2);
+    int32_t old = scene_vm(&s, "v1", 1, 8.7);
+    scene_vm(&s, "v2", 2, 9.2);
+    scene_vm(&s, "v3", 3, 5.4); /* room 3.6: taken by the first one */
+    scene_vm(&s, "v4", 4, 4.5); /* room 0.5, 4.5 without the shard */
+    scene_vm(&s, "v5", 5, 5.8); /* room 3.2 */
+    scene_shard(&s, 3, old, 4, 0, 4.0);
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_expect(&s, 2, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_plan(&s);
+    assert_int_equal(scene_actions(&s), 3);
+    assert_int_equal(scene_action(&s, 0).host, 3);
+    assert_int_equal(scene_action(&s, 1).kind, SPR_ACTION_RELEASE);
+    assert_int_equal(scene_action(&s, 2).host, 4);
+    scene_close(&s);
+}
+
+static void a_shard_of_unknown_state_neither_grows_nor_gets_a_second_one_beside_it(void **state) {
+    (void)state;
+    struct scene s = short_of_three(NULL, NULL, NULL);
+    scene_host(&s, "b", NULL, NULL, 10);
+    scene_host(&s, "fuller", NULL, NULL, 10);
+    scene_vm(&s, "v", 2, 5.1);
+    struct spr_shard d = {.size = sizeof d, .id = 3, .vm = 0, .host = 1, .state = SPR_SHARD_UNKNOWN};
+    d.ready.of[SPR_CPU] = 0.2;
+    assert_int_equal(spr_fleet_builder_shard(s.builder, &d), SPR_OK);
+    go(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(scene_action(&s, 0).host, 2);
+    scene_close(&s);
+}
+
+static void no_host_is_always_last(void **state) {
+    (void)state;
+    struct scene s = scene_open(1u << SPR_CPU);
+    scene_host(&s, "h0", NULL, NULL, 10);
+    scene_host(&s, "h1", NULL, NULL, 10);
+    scene_host(&s, "target", NULL, NULL, 10);
+    scene_vm(&s, "v0", 0, 9.2);
+    scene_vm(&s, "v1", 1, 9.2);
+    scene_vm(&s, "v2", 2, 7.6); /* room for one of them at most */
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_expect(&s, 1, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_plan(&s);
+    assert_int_equal(scene_action(&s, 0).vm, 0);
+    scene_plan(&s);
+    assert_int_equal(scene_action(&s, 0).vm, 1);
+    scene_close(&s);
+}
+
 /* What a target will need itself counts, at its highest in the whole window. */
 static void room_is_counted_over_the_whole_window(void **state) {
     (void)state;
@@ -126,6 +245,24 @@ static void a_vm_has_no_more_shards_than_its_policy_says(void **state) {
             assert_int_equal(scene_action(&s, k).host, k + 1);
         scene_close(&s);
     }
+}
+
+static void a_limit_of_actions_holds_for_the_shards_of_one_vm(void **state) {
+    (void)state;
+    struct scene s = short_of_three(NULL, NULL, NULL);
+    for (int h = 1; h < 3; h++) {
+        char id[8];
+        snprintf(id, sizeof id, "h%d", h);
+        scene_host(&s, id, NULL, NULL, 10);
+        snprintf(id, sizeof id, "v%d", h);
+        scene_vm(&s, id, h, 7.2);
+    }
+    s.opts.actions_per_vm_day = 1;
+    go(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(spr_plan_infeasible_count(s.plan), 1);
+    assert_int_equal(scene_wish(&s, 0).because, SPR_BECAUSE_ACTION_LIMIT);
+    scene_close(&s);
 }
 
 static void shards_are_neither_smaller_nor_larger_than_the_owner_says(void **state) {
@@ -396,6 +533,13 @@ static void a_large_fleet_gives_the_answer_of_a_walk_over_all_hosts(void **state
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_need_goes_to_the_host_with_most_room),
+        cmocka_unit_test(of_equal_hosts_the_first_is_taken),
+        cmocka_unit_test(a_target_keeps_what_it_may_well_need_itself),
+        cmocka_unit_test(what_drains_still_holds_its_host),
+        cmocka_unit_test(room_is_counted_as_the_plan_goes_on),
+        cmocka_unit_test(a_shard_of_unknown_state_neither_grows_nor_gets_a_second_one_beside_it),
+        cmocka_unit_test(no_host_is_always_last),
+        cmocka_unit_test(a_limit_of_actions_holds_for_the_shards_of_one_vm),
         cmocka_unit_test(room_is_counted_over_the_whole_window),
         cmocka_unit_test(a_vm_whose_owner_forbids_replicas_never_gets_one),
         cmocka_unit_test(only_the_spillable_share_is_moved),

@@ -187,6 +187,30 @@ static void limits_of_actions_hold(void **state) {
     spr_context_unref(ctx);
 }
 
+static void limits_of_actions_hold_for_guests_sent_away(void **state) {
+    (void)state;
+    struct scene s = scene_open(1u << SPR_CPU);
+    scene_host(&s, "home", NULL, NULL, 10);
+    scene_host(&s, "target", NULL, NULL, 10);
+    int32_t a = scene_vm(&s, "a", 0, 4.9), b = scene_vm(&s, "b", 0, 4.8);
+    scene_vm(&s, "own", 1, 7.4);
+    scene_shard(&s, 3, a, 1, 1.2, 0);
+    scene_shard(&s, 4, b, 1, 1.2, 0);
+    s.opts.actions_per_day = 1;
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 0, SCENE_STEPS, 12.4, 0.02);
+    scene_expect(&s, 1, SPR_CPU, 1, SCENE_STEPS, 9.7, 0.02);
+    scene_plan(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(scene_action(&s, 0).because, SPR_BECAUSE_CASCADE);
+    s.opts.actions_per_day = 0;
+    spr_planner_destroy(s.planner);
+    s.planner = NULL;
+    scene_plan(&s);
+    assert_int_equal(scene_actions(&s), 2);
+    scene_close(&s);
+}
+
 /* ---- promise 6: every action is explained and can be undone ---- */
 
 static void check_action(const struct scene *s, const struct spr_action *a, int32_t index) {
@@ -473,6 +497,7 @@ int main(void) {
         cmocka_unit_test(a_host_short_because_of_guests_sends_them_away_and_asks_nobody),
         cmocka_unit_test(a_host_short_of_itself_asks_only_for_that),
         cmocka_unit_test(limits_of_actions_hold),
+        cmocka_unit_test(limits_of_actions_hold_for_guests_sent_away),
         cmocka_unit_test(every_action_has_its_because_inverse_and_precondition),
         cmocka_unit_test(plans_are_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(good_answers_of_a_foreign_planner_are_taken),

@@ -154,6 +154,61 @@ static void what_will_be_needed_again_before_it_pays_to_give_it_back_is_kept(voi
     }
 }
 
+/* Giving it back and asking again costs holding it for the lead: less than that is waited for, at any chance. */
+static void what_would_have_to_be_held_again_within_the_lead_is_kept(void **state) {
+    (void)state;
+    for (int first = 1; first <= 2; first++) {
+        struct scene s = scene_open(1u << SPR_CPU);
+        scene_host(&s, "home", NULL, NULL, 10);
+        scene_host(&s, "other", NULL, NULL, 10);
+        int32_t web = scene_vm(&s, "web", 0, 8.1);
+        scene_shard(&s, 31, web, 1, 0.55, 0);
+        s.now.wall_ns -= 60 * scene_second; /* the running step has just begun */
+        scene_settle(&s);
+        scene_expect(&s, 0, SPR_CPU, first, SCENE_STEPS, 10, 0.82); /* above 10.55 at about .17 */
+        scene_plan(&s);
+        assert_int_equal(scene_actions(&s), first == 2); /* in 300 s it is kept, in 600 s it comes again */
+        scene_close(&s);
+    }
+}
+
+static void a_short_lead_serves_the_running_step(void **state) {
+    (void)state;
+    for (int slow = 0; slow < 2; slow++) {
+        struct scene s = scene_open(1u << SPR_CPU);
+        scene_host(&s, "home", NULL, NULL, 10);
+        scene_host(&s, "other", NULL, NULL, 10);
+        scene_vm(&s, "web", 0, 11.7);
+        s.opts.lead_s = slow ? 300 : 30;
+        s.opts.pre_s = 30;
+        scene_settle(&s);
+        scene_expect(&s, 0, SPR_CPU, 0, SCENE_STEPS, 6, 0.2); /* over in 240 s */
+        scene_plan(&s);
+        assert_int_equal(scene_actions(&s), !slow);
+        assert_true(slow || fabs(scene_sum(&s, SPR_ACTION_ALLOCATE, 1) - 1.7) < 0.01);
+        scene_close(&s);
+    }
+}
+
+static void newer_shards_go_back_first_and_what_is_not_ready_before_what_is(void **state) {
+    (void)state;
+    struct scene s = scene_open(1u << SPR_CPU);
+    scene_host(&s, "home", NULL, NULL, 10);
+    scene_host(&s, "b", NULL, NULL, 10);
+    scene_host(&s, "c", NULL, NULL, 10);
+    int32_t web = scene_vm(&s, "web", 0, 11.3);
+    scene_shard(&s, 5, web, 1, 1.0, 0.1);
+    scene_shard(&s, 9, web, 2, 0.8, 0.6);
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 0, SCENE_STEPS, 3, 0.2);
+    scene_plan(&s); /* 1.3 of 2.5 is needed now */
+    assert_int_equal(scene_actions(&s), 2);
+    assert_int_equal(scene_action(&s, 0).shard, 5);
+    assert_true(fabs(scene_action(&s, 0).amounts.of[SPR_CPU] - 0.1) < 1e-9); /* its pending part */
+    assert_true(fabs(scene_action(&s, 1).amounts.of[SPR_CPU] - 1.1) < 1e-9); /* 0.6 pending, 0.5 ready */
+    scene_close(&s);
+}
+
 /* ---- declared demand ---- */
 
 static double asked_for_declared(double in_s, double confidence, int32_t *because) {
@@ -177,6 +232,22 @@ static void declared_demand_is_met_before_there_is_any_history_of_it(void **stat
     double maybe = asked_for_declared(360, 0.3, &because);
     assert_true(maybe > 1.6); /* a chance of 0.3 at 10 to 1 is worth it */
     assert_true(asked_for_declared(360, 0.05, &because) == 0);
+}
+
+static void shards_are_sized_for_declared_demand_too(void **state) {
+    (void)state;
+    struct scene s = scene_open(1u << SPR_CPU);
+    scene_host(&s, "home", NULL, NULL, 10);
+    scene_host(&s, "other", NULL, NULL, 10);
+    struct spr_vm v = scene_vm_of(&s, "private", 0, 7);
+    v.replica = SPR_REPLICA_NEVER;
+    scene_add(&s, &v);
+    scene_vm(&s, "web", 0, 0.5); /* its 0.4 of today would be all that it can spill */
+    scene_declare(&s, "web", 360, 3600, 4.4, 1);
+    scene_settle(&s);
+    scene_plan(&s);
+    assert_true(scene_sum(&s, SPR_ACTION_ALLOCATE, 1) > 1.8);
+    scene_close(&s);
 }
 
 static void a_shard_for_declared_demand_is_kept_while_the_demand_begins(void **state) {
@@ -341,7 +412,11 @@ int main(void) {
         cmocka_unit_test(nothing_is_given_back_that_the_present_demand_needs),
         cmocka_unit_test(what_is_not_needed_any_more_goes_back),
         cmocka_unit_test(what_will_be_needed_again_before_it_pays_to_give_it_back_is_kept),
+        cmocka_unit_test(what_would_have_to_be_held_again_within_the_lead_is_kept),
+        cmocka_unit_test(a_short_lead_serves_the_running_step),
+        cmocka_unit_test(newer_shards_go_back_first_and_what_is_not_ready_before_what_is),
         cmocka_unit_test(declared_demand_is_met_before_there_is_any_history_of_it),
+        cmocka_unit_test(shards_are_sized_for_declared_demand_too),
         cmocka_unit_test(a_shard_for_declared_demand_is_kept_while_the_demand_begins),
         cmocka_unit_test(stationary_noise_gives_no_action_in_many_ticks),
         cmocka_unit_test(the_reactive_rule_acts_on_a_threshold_and_holds_a_while),

@@ -132,7 +132,7 @@ struct spr_plan_opts {
     size_t size;                               /**< sizeof this struct */
     struct spr_price price[SPR_RESOURCES_MAX]; /**< per resource */
     double lead_s;                             /**< allocate + warm, s; 0 = 300, SPR_NONE = at once */
-    double pre_s;                              /**< flows need time to move: aim this much earlier; 0 = min(flow lifetime, 600) */
+    double pre_s;                              /**< flows need time to move: aim this much earlier, best min(flow lifetime, 600); 0 = 60 */
     double control_s;                          /**< control interval; 0 = 60 */
     double step_s;                             /**< length of a forecast step; 0 = 300 */
     double room;                               /**< share of a target host that may be used in all; 0 = 0.9 */

@@ -108,28 +108,30 @@ static void what_drains_still_holds_its_host(void **state) {
     }
 }
 
-/* The search must see what this plan frees and takes: 0 asks, 1 gives back on the target, 2 asks again. */
+/* The search must see what this plan frees and takes: 0 asks, 1 gives back on the target, 2 asks for more. */
 static void room_is_counted_as_the_plan_goes_on(void **state) {
     (void)state;
+    enum { FIRST = 3, SECOND = 4, TARGET = 45, HOSTS = 50 };
     struct scene s = scene_open(1u << SPR_CPU);
-    static const char *names[] = {"asks", "done", "asks too", "first choice", "target", "last"};
-    for (size_t h = 0; h < SPR_ARRAY_LEN(names); h++)
-        scene_host(&s, names[h], NULL, NULL, 10);
-    scene_vm(&s, "v0", 0, 9.2);
-    int32_t old = scene_vm(&s, "v1", 1, 8.7);
-    scene_vm(&s, "v2", 2, 9.2);
-    scene_vm(&s, "v3", 3, 5.4); /* room 3.6: taken by the first one */
-    scene_vm(&s, "v4", 4, 4.5); /* room 0.5, 4.5 without the shard */
-    scene_vm(&s, "v5", 5, 5.8); /* room 3.2 */
-    scene_shard(&s, 3, old, 4, 0, 4.0);
+    for (int h = 0; h < HOSTS; h++) {
+        char id[8];
+        snprintf(id, sizeof id, "h%d", h);
+        scene_host(&s, id, NULL, NULL, 10);
+    }
+    for (int h = 0; h < HOSTS; h++) {
+        char id[8];
+        snprintf(id, sizeof id, "v%d", h);
+        scene_vm(&s, id, h, h == 0 || h == 2 ? 9.2 : h == FIRST ? 7.1 : h == SECOND ? 7.3 : h == TARGET ? 4.5 : 8.7);
+    }
+    scene_shard(&s, 3, 1, TARGET, 0, 4.0); /* room 0.5 beside it, 4.5 without */
     scene_settle(&s);
-    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 13, 0);
+    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 11.5, 0);
     scene_expect(&s, 2, SPR_CPU, 1, SCENE_STEPS, 13, 0);
     scene_plan(&s);
     assert_int_equal(scene_actions(&s), 3);
-    assert_int_equal(scene_action(&s, 0).host, 3);
+    assert_int_equal(scene_action(&s, 0).host, FIRST);
     assert_int_equal(scene_action(&s, 1).kind, SPR_ACTION_RELEASE);
-    assert_int_equal(scene_action(&s, 2).host, 4);
+    assert_int_equal(scene_action(&s, 2).host, TARGET);
     scene_close(&s);
 }
 

@@ -15,7 +15,7 @@
 struct pool {
     pthread_mutex_t lock;
     pthread_cond_t work, done;
-    pthread_t threads[64];
+    pthread_t threads[64], main_thread;
     int width, running;
     bool stop;
     uint64_t round;
@@ -77,6 +77,7 @@ static void pool_start(int width) {
     pthread_cond_init(&pool.work, NULL);
     pthread_cond_init(&pool.done, NULL);
     pool.width = 1;
+    pool.main_thread = pthread_self();
     while (pool.width < width && !pthread_create(&pool.threads[pool.width], NULL, worker, NULL))
         pool.width++;
 }
@@ -229,6 +230,8 @@ static bool progress_shown;
 void tool_progress(void *user, double share, const char *what) {
     static double started, last;
     (void)user;
+    if (pool.width > 1 && !pthread_equal(pthread_self(), pool.main_thread)) /* one pen is enough */
+        return;
     double now = tool_wall_s();
     if (!started || share <= 0)
         started = now;

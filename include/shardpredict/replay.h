@@ -108,7 +108,7 @@ struct spr_replay_opts {
     int32_t threads_reserved;             /**< must be 0: threads come from the context's executor */
     int (*event)(void *user, const struct spr_replay_event *event); /**< ledger rows by policy, then time; NULL = nobody */
     int (*step)(void *user, const struct spr_replay_step *step);    /**< step rows by policy, time, VM; NULL = nobody */
-    void (*progress)(void *user, double share, const char *what);   /**< NULL = nobody; what was asked, on the calling thread */
+    void (*progress)(void *user, double share, const char *what);   /**< NULL = nobody; from any thread of the executor */
     void *user;                           /**< given to all of them */
 };
 

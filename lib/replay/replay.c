@@ -250,7 +250,7 @@ int spr_replay_run(spr_context *ctx, const spr_series *series, const struct spr_
         return rc;
     if (!p.opts.world || !p.opts.source || !p.opts.driver || !p.opts.router)
         return spr__fail(ctx, SPR_E_ARG, "spr_replay_opts: world, source, driver and router are required");
-    struct progress progress = {.caller = thrd_current()};
+    struct progress progress = {.work = 0};
     p.progress = p.opts.progress ? &progress : NULL;
     p.series = spr_series_ref((spr_series *)(uintptr_t)series);
     p.step_ns = spr_series_step_ns(series);

@@ -3,8 +3,6 @@
 #ifndef SPR_LIB_REPLAY_H
 #define SPR_LIB_REPLAY_H
 
-#include <threads.h>
-
 #include <shardpredict/ops/driver.h>
 #include <shardpredict/ops/planner.h>
 #include <shardpredict/ops/router.h>
@@ -15,11 +13,10 @@
 #include "base/base.h"
 #include "fleet/fleet.h"
 
-/* How far all runs are; told by whichever of them runs on the caller's thread. */
+/* How far all runs are together. */
 struct progress {
     atomic_int_fast64_t done; /* steps */
     int64_t work;
-    thrd_t caller;
 };
 
 /* What all runs share; read only while they run. */

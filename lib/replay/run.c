@@ -146,7 +146,7 @@ static void tell_progress(const struct run *r) {
     if (!p->progress)
         return;
     int64_t done = atomic_fetch_add_explicit(&p->progress->done, 1, memory_order_relaxed) + 1;
-    if (done % 16 == 0 && thrd_equal(p->progress->caller, thrd_current()))
+    if (done % 16 == 0)
         p->opts.progress(p->opts.user, (double)done / (double)p->progress->work, "replaying");
 }
 

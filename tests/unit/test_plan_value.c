@@ -162,10 +162,10 @@ static void what_is_not_worth_asking_for_may_be_worth_keeping(void **state) {
         scene_host(&s, "home", NULL, NULL, 10);
         scene_host(&s, "other", NULL, NULL, 10);
         int32_t web = scene_vm(&s, "web", 0, 8.1);
-        scene_shard(&s, 31, web, 1, 0.45, 0);
+        scene_shard(&s, 31, web, 1, 2.4, 0);
         s.now.wall_ns -= 60 * scene_second; /* the running step has just begun */
         scene_settle(&s);
-        scene_expect(&s, 0, SPR_CPU, first, first + 1, 10, 0.82); /* above 10.45 at .23: not worth asking for */
+        scene_expect(&s, 0, SPR_CPU, first, first + 1, 10, 4); /* above 12.4 at .21: asking is worth it up to 12.04 */
         scene_plan(&s);
         assert_int_equal(scene_actions(&s), first == 2); /* but worth keeping for 300 s, not for 600 s */
         scene_close(&s);

@@ -135,6 +135,11 @@ static int prepare_value(struct builtin *p, const spr_forecast *f) {
     if (spr_forecast_count(f) != (int64_t)b->hosts * b->r)
         return spr__fail(p->ctx, SPR_E_ARG, "the forecast has %lld rows, the fleet needs %lld (hosts times resources)",
                          (long long)spr_forecast_count(f), (long long)b->hosts * b->r);
+    int64_t step_ns = (int64_t)llround(b->opts.step_s * 1e9);
+    if ((spr_forecast_first_step(f) + spr_forecast_horizon(f)) * step_ns <= b->fleet->time.wall_ns)
+        return spr__fail(p->ctx, SPR_E_ARG,
+                         "the forecast ends before the fleet's time; its steps count from 1970, %g s each",
+                         b->opts.step_s);
     struct value_job job = {p, f, spr_forecast_horizon(f), spr_forecast_level_count(f), 0};
     const double *level = spr_forecast_levels(f);
     for (int32_t k = 1; k < job.levels; k++)

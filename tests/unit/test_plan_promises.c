@@ -450,6 +450,10 @@ static void options_and_forecasts_that_do_not_fit_are_refused(void **state) {
     assert_int_equal(scene_try(&s), SPR_E_ARG);
     s.forecast = NULL;
     assert_int_equal(scene_try(&s), SPR_E_ARG);
+    s.forecast = right;
+    right->first_step -= SCENE_STEPS; /* all of it lies in the past */
+    assert_int_equal(scene_try(&s), SPR_E_ARG);
+    right->first_step += SCENE_STEPS;
     assert_int_equal(spr_planner_run(s.planner, NULL, right, NULL, &s.plan), SPR_E_ARG);
     assert_int_equal(spr_planner_run(NULL, s.fleet, right, NULL, &s.plan), SPR_E_ARG);
     s.forecast = right;

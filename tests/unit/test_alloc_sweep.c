@@ -180,7 +180,8 @@ static int plan_job(spr_context *ctx, void *arg) {
     spr_forecast *forecast = NULL;
     spr_planner *planner = NULL;
     spr_plan *plan = NULL;
-    int rc = spr_forecast_create(ctx, 3, 6, 3, levels, 0, &points[0][0], &quantiles[0][0][0], &forecast);
+    int64_t running = spr_fleet_time(arg).wall_ns / INT64_C(300000000000);
+    int rc = spr_forecast_create(ctx, 3, 6, 3, levels, running, &points[0][0], &quantiles[0][0][0], &forecast);
     if (rc >= 0)
         rc = checked(ctx, spr_planner_create(ctx, spr_planner_builtin(), NULL, &planner), planner);
     if (rc >= 0)

@@ -38,8 +38,9 @@ def row(name, result, interval):
     rival = min(("none", "static-p95", "reactive-tuned"), key=lambda k: cost[k])
     ours = score["predictive"]
     regret = f"{ours['regret']:.2f}" if result["has_room"] else "no room"
+    saved = "-" if ours["saved"] is None else f"{ours['saved']:.2f}"
     costs = " | ".join(f"{cost[k]:.1f}" for k in ORDER)
-    return (f"| {name} | {costs} | {result['bound']:.1f} | {rival} | {ours['saved']:.2f} | {regret} | "
+    return (f"| {name} | {costs} | {result['bound']:.1f} | {rival} | {saved} | {regret} | "
             f"{cost['predictive'] / cost[rival]:.3f} ({interval[0]} to {interval[1]}) |")
 
 

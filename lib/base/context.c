@@ -62,7 +62,8 @@ int spr_context_create(const struct spr_context_opts *opts, spr_context **out) {
         (o.executor && (rc = spr__opts_copy(NULL, "spr_executor", o.executor, &e, sizeof e)) < 0) ||
         (o.allocator && (rc = spr__opts_copy(NULL, "spr_allocator", o.allocator, &a, sizeof a)) < 0))
         return rc;
-    if (!a.alloc || !a.realloc || !a.free || o.simd < SPR_SIMD_AUTO || o.simd > SPR_SIMD_AVX512)
+    if (!a.alloc || !a.realloc || !a.free || o.simd < SPR_SIMD_AUTO || o.simd > SPR_SIMD_AVX512 || o.reserved ||
+        l.reserved || e.reserved)
         return SPR_E_ARG;
     if (o.simd > best_simd())
         return SPR_E_UNSUPPORTED;

@@ -77,6 +77,19 @@ static void output_is_never_written_past_the_callers_size(void **state) {
     assert_int_equal(out.canary, 99);
 }
 
+static void what_must_be_zero_is_looked_at(void **state) {
+    (void)state;
+    spr_context *ctx = NULL;
+    struct spr_context_opts o = SPR_CONTEXT_OPTS_INIT;
+    struct spr_executor e = {.size = sizeof e, .reserved = 1};
+    o.reserved = 1;
+    assert_int_equal(spr_context_create(&o, &ctx), SPR_E_ARG);
+    o.reserved = 0;
+    o.executor = &e;
+    assert_int_equal(spr_context_create(&o, &ctx), SPR_E_ARG);
+    assert_null(ctx);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_old_caller_gets_zeros_for_what_it_never_heard_of),
@@ -85,6 +98,7 @@ int main(void) {
         cmocka_unit_test(a_size_that_was_never_set_is_refused),
         cmocka_unit_test(a_required_slot_must_be_there),
         cmocka_unit_test(output_is_never_written_past_the_callers_size),
+        cmocka_unit_test(what_must_be_zero_is_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

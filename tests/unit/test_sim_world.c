@@ -214,6 +214,28 @@ static void an_older_fence_is_refused(void **state) {
     assert_int_equal(spr_sim_driver()->submit(w.driver, &q, at_s(0), INT64_MAX, &t), SPR_OK);
     q.fence = 2;
     assert_int_equal(spr_sim_driver()->submit(w.driver, &q, at_s(0), INT64_MAX, &t), SPR_E_FENCED);
+    q.fence = 0; /* no number at all is the oldest */
+    assert_int_equal(spr_sim_driver()->submit(w.driver, &q, at_s(0), INT64_MAX, &t), SPR_E_FENCED);
+    end(&w);
+}
+
+static void every_publish_that_was_accepted_ends_once(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, 0);
+    spr_routes *r = NULL;
+    spr_ticket first, second;
+    assert_int_equal(spr_routes_create(w.ctx, w.fleet, NULL, &r), SPR_OK);
+    assert_int_equal(spr_sim_router()->publish(w.router, r, at_s(0), INT64_MAX, &first), SPR_OK);
+    assert_int_equal(spr_sim_router()->publish(w.router, r, at_s(0), INT64_MAX, &second), SPR_OK);
+    struct spr_router_completion done[4];
+    size_t n = 0;
+    assert_int_equal(spr_sim_router()->collect(w.router, at_s(0), done, 4, &n), SPR_OK);
+    assert_int_equal(n, 2);
+    assert_true(done[0].ticket == first && done[1].ticket == second);
+    assert_int_equal(spr_sim_router()->collect(w.router, at_s(0), done, 4, &n), SPR_OK);
+    assert_int_equal(n, 0);
+    spr_routes_unref(r);
     end(&w);
 }
 
@@ -225,6 +247,7 @@ int main(void) {
         cmocka_unit_test(an_injected_failure_fails_once),
         cmocka_unit_test(asking_twice_is_harmless),
         cmocka_unit_test(an_older_fence_is_refused),
+        cmocka_unit_test(every_publish_that_was_accepted_ends_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

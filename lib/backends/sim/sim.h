@@ -96,7 +96,8 @@ struct sim {
     struct spr_time sampled;
     /* router */
     spr_routes *routes;
-    spr_ticket published;
+    spr_ticket published[4]; /* accepted, not yet told */
+    int32_t published_count;
 };
 
 int sim__grow(struct sim *s, void **block, size_t *cap, size_t need, size_t each);

@@ -222,7 +222,7 @@ static int driver_submit(void *state, const struct spr_driver_request *q, struct
     int rc = sim__grow(s, (void **)&s->calls, &s->call_cap, s->call_count + 1, sizeof *s->calls);
     if (rc < 0)
         return rc;
-    if (q->fence && q->fence < s->fence)
+    if (q->fence < s->fence)
         return SPR_E_FENCED;
     s->fence = q->fence;
     struct sim_call call = {.due = now.mono_ns,
@@ -346,6 +346,8 @@ static int driver_collect(void *state, struct spr_time now, struct spr_driver_co
         c->code = call.code;
         if (c->outcome == SPR_DONE)
             finish(s, &call, c);
+        if (c->outcome == SPR_DONE && c->code < 0) /* no memory to say what is there: not the same as nothing */
+            c->outcome = SPR_FAILED, c->text = spr_error_text(c->code);
         else if (c->outcome == SPR_FAILED)
             c->text = call.code == SPR_E_CAPACITY ? "the host has not enough left" : "injected failure";
     }

@@ -16,11 +16,14 @@ static void router_close(void *state) {
     struct sim *s = state;
     spr_routes_unref(s->routes);
     s->routes = NULL;
+    s->published_count = 0;
 }
 
 static int router_publish(void *state, spr_routes *routes, struct spr_time now, int64_t deadline, spr_ticket *out) {
     struct sim *s = state;
     (void)now, (void)deadline;
+    if (s->published_count == (int32_t)(sizeof s->published / sizeof s->published[0]))
+        return SPR_E_BUSY;
     for (int32_t i = 0; i < s->active_count; i++) {
         struct sim_vm *m = &s->vm[s->active[i]];
         memset(m->route_cap, 0, sizeof m->route_cap);
@@ -44,7 +47,7 @@ static int router_publish(void *state, spr_routes *routes, struct spr_time now, 
     spr_routes_ref(routes);
     spr_routes_unref(s->routes);
     s->routes = routes;
-    *out = s->published = ++s->last_ticket;
+    *out = s->published[s->published_count++] = ++s->last_ticket;
     return SPR_OK;
 }
 
@@ -52,13 +55,13 @@ static int router_collect(void *state, struct spr_time now, struct spr_router_co
                           size_t *count) {
     struct sim *s = state;
     (void)now;
-    *count = 0;
-    if (s->published && room) {
-        out[0] = (struct spr_router_completion){
-            .size = sizeof out[0], .ticket = s->published, .outcome = SPR_DONE, .routes = spr_routes_id(s->routes)};
-        s->published = 0;
-        *count = 1;
-    }
+    int32_t n = 0;
+    for (; n < s->published_count && (size_t)n < room; n++)
+        out[n] = (struct spr_router_completion){
+            .size = sizeof out[n], .ticket = s->published[n], .outcome = SPR_DONE, .routes = spr_routes_id(s->routes)};
+    s->published_count -= n;
+    memmove(s->published, s->published + n, (size_t)s->published_count * sizeof *s->published);
+    *count = (size_t)n;
     return SPR_OK;
 }
 

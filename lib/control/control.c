@@ -7,6 +7,7 @@
 #include "control/control.h"
 
 #define INVENTORY_NS INT64_C(600000000000) /* who is there is asked this often */
+#define LONGEST_S    1e9                   /* more seconds than this are a mistake, and overflow */
 
 /* ---- waking ---- */
 
@@ -73,8 +74,10 @@ static int open_backends(spr_controller *c) {
     const struct spr_controller_opts *o = &c->opts;
     struct spr_env env = {sizeof env, c->ctx, &c->notifier, spr_context_seed(c->ctx)};
     int rc = spr_planner_create(c->ctx, o->planner, o->planner_config, &c->planner);
-    if (rc == SPR_OK && (rc = c->source.open(&env, o->source_config, &c->source_state)) < 0)
-        c->source_state = NULL;
+    if (rc == SPR_OK) {
+        rc = c->source.open(&env, o->source_config, &c->source_state);
+        c->has_source = rc == SPR_OK;
+    }
     if (rc == SPR_OK && o->router) {
         rc = c->router.open(&env, o->router_config, &c->router_state);
         c->has_router = rc == SPR_OK;
@@ -94,17 +97,26 @@ static int open_backends(spr_controller *c) {
     return rc;
 }
 
+static bool is_pace(double s) { return s >= 1e-3 && s <= LONGEST_S; }
+static bool is_wait(double s) { return s == SPR_NONE || (s >= 0 && s <= LONGEST_S); }
+
 static int check_opts(spr_controller *c) {
     struct spr_controller_opts *o = &c->opts;
     struct spr_plan_opts *p = &c->plan_opts;
+    if (o->plan.size > sizeof o->plan) /* it lies inside ours: there is nothing of it past its end */
+        return spr__fail(c->ctx, SPR_E_TOO_NEW, "spr_controller_opts.plan: is newer than this library (%s)",
+                         spr_version_string());
     int rc = spr__opts_copy(c->ctx, "spr_plan_opts", o->plan.size ? &o->plan : NULL, p, sizeof *p);
     if (rc < 0)
         return rc;
-    p->control_s = p->control_s > 0 ? p->control_s : 60;
-    p->step_s = p->step_s > 0 ? p->step_s : 300;
+    p->control_s = p->control_s == 0 ? 60 : p->control_s;
+    p->step_s = p->step_s == 0 ? 300 : p->step_s;
     p->lead_s = p->lead_s == 0 ? 300 : p->lead_s;
     p->pre_s = p->pre_s == 0 ? 60 : p->pre_s;
-    o->history_steps = o->history_steps ? o->history_steps : (int64_t)(14 * 86400 / p->step_s);
+    if (!is_pace(p->control_s) || !is_pace(p->step_s) || !is_wait(p->lead_s) || !is_wait(p->pre_s))
+        return spr__fail(c->ctx, SPR_E_ARG,
+                         "spr_controller_opts.plan: control_s, step_s, lead_s or pre_s is out of range");
+    o->history_steps = o->history_steps ? o->history_steps : SPR_MAX(1, (int64_t)(14 * 86400 / p->step_s));
     o->refit_s = o->refit_s > 0 ? o->refit_s : 86400;
     if (o->automation < SPR_ADVISE || o->automation > SPR_AUTO || o->history_steps < 1 || o->history_steps > 1 << 22)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: automation %d or history_steps %lld is out of range",
@@ -112,6 +124,8 @@ static int check_opts(spr_controller *c) {
     if (o->automation != SPR_ADVISE && !o->driver)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: acting needs a driver");
     c->automation = o->automation;
+    c->acts = o->automation != SPR_ADVISE;
+    c->next_inventory = INT64_MIN;
     c->step_ns = (int64_t)llround(p->step_s * 1e9);
     c->control_ns = (int64_t)llround(p->control_s * 1e9);
     return SPR_OK;
@@ -130,9 +144,9 @@ int spr_controller_create(spr_context *ctx, const struct spr_controller_opts *op
     if (rc == SPR_OK && (rc = check_opts(c)) == SPR_OK && (rc = copy_tables(c)) == SPR_OK &&
         (rc = notifier_open(c)) == SPR_OK)
         rc = open_backends(c);
-    if (rc < 0) {
+    if (rc != SPR_OK) {
         spr_controller_destroy(c);
-        return rc;
+        return rc < 0 ? rc : spr__fail(ctx, SPR_E_CALLBACK, "an open said %d, which is no result of one", rc);
     }
     *out = c;
     return SPR_OK;
@@ -146,7 +160,7 @@ void spr_controller_destroy(spr_controller *c) {
     spr_lifecycle_destroy(c->lifecycle);
     if (c->has_router)
         c->router.close(c->router_state);
-    if (c->source_state)
+    if (c->has_source)
         c->source.close(c->source_state);
     spr_planner_destroy(c->planner);
     spr__joint_destroy(c);
@@ -189,12 +203,15 @@ static int take_inventory(spr_controller *c, spr_fleet *inventory, struct spr_ti
 }
 
 static int source_said(spr_controller *c, struct spr_source_completion *s, struct spr_time now, bool *samples) {
-    if (s->ticket == c->asked_inventory) {
+    bool answers = s->ticket && s->ticket == c->asked_inventory;
+    if (!answers || s->outcome != SPR_DONE)
+        spr_fleet_unref(s->inventory); /* handed over all the same, and of no use */
+    if (answers) {
         c->asked_inventory = 0;
         if (s->outcome == SPR_DONE)
             return take_inventory(c, s->inventory, now);
         c->next_inventory = now.mono_ns + c->control_ns;
-    } else if (s->ticket == c->asked_samples) {
+    } else if (s->ticket && s->ticket == c->asked_samples) {
         c->asked_samples = 0;
         if (s->outcome == SPR_DONE) {
             *samples = true;
@@ -219,9 +236,9 @@ static int collect_source(spr_controller *c, struct spr_time now, bool *samples)
         int rc = c->source.collect(c->source_state, now, done, SPR_ARRAY_LEN(done), &n);
         if (rc < 0)
             return rc;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && i < SPR_ARRAY_LEN(done); i++)
             keep(&first, source_said(c, &done[i], now, samples));
-        if (n < SPR_ARRAY_LEN(done))
+        if (n != SPR_ARRAY_LEN(done))
             return first;
     }
 }
@@ -235,15 +252,31 @@ static int collect_router(spr_controller *c, struct spr_time now) {
     for (size_t i = 0; i < SPR_ARRAY_LEN(done); i++)
         done[i].size = sizeof done[i];
     int rc = c->router.collect(c->router_state, now, done, SPR_ARRAY_LEN(done), &n);
-    for (size_t i = 0; i < n && rc == SPR_OK; i++)
-        if (done[i].outcome != SPR_DONE)
+    for (size_t i = 0; i < n && i < SPR_ARRAY_LEN(done) && rc >= 0; i++)
+        if (done[i].outcome != SPR_DONE) {
             rc = spr__fail(c->ctx, done[i].code < 0 ? done[i].code : SPR_E_IO, "the router did not take the routes: %s",
                            done[i].text ? done[i].text : spr_error_text(done[i].code));
+            if (done[i].ticket == c->published)
+                c->told = false; /* the next round tells it once more */
+        }
     return rc;
 }
 
+/* How long to wait for the source before looking: one that can neither be polled nor says when is asked more often. */
+static int64_t patience(const spr_controller *c) {
+    const struct spr_async_ops *a = c->source.async;
+    bool mute = (!a->fd || a->fd(c->source_state) < 0) &&
+                !(a->size > offsetof(struct spr_async_ops, next_deadline) && a->next_deadline);
+    return mute ? SPR_MAX(1, c->control_ns / 10) : 2 * c->control_ns;
+}
+
 static int ask(spr_controller *c, int verb, struct spr_time now, spr_ticket *ticket) {
-    return c->source.submit(c->source_state, verb, now, now.mono_ns + 2 * c->control_ns, ticket);
+    int rc = c->source.submit(c->source_state, verb, now, now.mono_ns + 2 * c->control_ns, ticket);
+    if (rc < 0)
+        *ticket = 0;
+    else
+        c->look_again = now.mono_ns + patience(c);
+    return rc;
 }
 
 static int lifecycle_step(spr_controller *c, struct spr_time now) {
@@ -254,9 +287,11 @@ static int lifecycle_step(spr_controller *c, struct spr_time now) {
 static int follow(spr_controller *c, struct spr_time now) {
     if (!c->changed || !c->fleet)
         return SPR_OK;
-    c->changed = false;
     int rc = spr__snapshot(c, now);
-    return rc < 0 ? rc : spr__publish(c, now);
+    if (rc < 0)
+        return rc; /* the next step tries again */
+    c->changed = false;
+    return spr__publish(c, now);
 }
 
 static bool anything_drains(const spr_controller *c) {
@@ -276,8 +311,12 @@ int spr_controller_step(spr_controller *c, struct spr_time now) {
     keep(&first, lifecycle_step(c, now));
     keep(&first, follow(c, now));
     keep(&first, collect_router(c, now));
-    if (!c->asked_inventory && now.mono_ns >= c->next_inventory)
-        keep(&first, ask(c, SPR_SOURCE_INVENTORY, now, &c->asked_inventory));
+    if (!c->asked_inventory && now.mono_ns >= c->next_inventory) {
+        int rc = ask(c, SPR_SOURCE_INVENTORY, now, &c->asked_inventory);
+        if (rc < 0)
+            c->next_inventory = now.mono_ns + c->control_ns;
+        keep(&first, rc);
+    }
     bool due = c->inventory && now.mono_ns >= c->next_tick;
     if (due && anything_drains(c)) {
         /* How much of a drain is left only the driver knows, and the plan counts on it. */
@@ -295,7 +334,10 @@ int spr_controller_step(spr_controller *c, struct spr_time now) {
         keep(&first, spr__tick(c, now));
         keep(&first, lifecycle_step(c, now));
         keep(&first, follow(c, now));
+        keep(&first, spr__tell_router(c, now)); /* where it failed, or was not allowed to hear before */
     }
+    if ((c->asked_inventory || c->asked_samples) && now.mono_ns >= c->look_again)
+        c->look_again = now.mono_ns + patience(c);
     return first;
 }
 
@@ -310,8 +352,11 @@ static int64_t deadline_of(const struct spr_async_ops *async, void *state) {
 int64_t spr_controller_next_deadline(const spr_controller *c) {
     if (!c)
         return INT64_MAX;
-    int64_t next = c->inventory ? SPR_MIN(c->next_tick, c->next_inventory) : c->next_inventory;
-    if (c->lifecycle)
+    /* What was asked already is not asked again, so its time is no reason to step: the answer is. */
+    int64_t next = c->asked_inventory ? c->look_again : c->next_inventory;
+    if (c->inventory)
+        next = SPR_MIN(next, c->asked_samples ? c->look_again : c->next_tick);
+    if (c->lifecycle && c->fleet) /* before the inventory it cannot be stepped */
         next = SPR_MIN(next, spr_lifecycle_next_deadline(c->lifecycle));
     next = SPR_MIN(next, deadline_of(c->source.async, c->source_state));
     return c->has_router ? SPR_MIN(next, deadline_of(c->router.async, c->router_state)) : next;
@@ -358,6 +403,7 @@ int spr_controller_automation(spr_controller *c, int automation) {
     if (automation != SPR_ADVISE && !c->lifecycle)
         return spr__fail(c->ctx, SPR_E_STATE, "acting needs a driver, and this controller was made without one");
     c->automation = automation;
+    c->acts |= automation != SPR_ADVISE;
     return SPR_OK;
 }
 

@@ -46,7 +46,9 @@ struct spr_controller {
     struct spr_router_ops router;
     struct spr_forecaster_ops forecaster_ops;
     void *source_state, *router_state;
-    bool has_router, paused, changed, forecaster_fresh, history_given;
+    bool has_source, has_router, paused, changed, forecaster_fresh, history_given;
+    bool acts; /* was ever allowed more than advice: only then the router hears of routes */
+    bool told; /* the router took the newest routes, or is about to */
     int32_t automation;
     spr_notifier notifier;
     spr_lifecycle *lifecycle;
@@ -57,7 +59,8 @@ struct spr_controller {
     spr_routes *routes;
     spr_forecast *forecast;
     spr_ticket asked_inventory, asked_samples, published;
-    int64_t next_tick, next_inventory; /* monotonic ns; 0 = at once */
+    int64_t next_tick, next_inventory; /* monotonic ns; INT64_MIN = at once */
+    int64_t look_again;                /* the source owes an answer: look for it then, whatever it says */
     int64_t step_ns, control_ns;
     int64_t running;     /* index of the running step, -1 = none yet */
     int64_t fitted_step; /* running step at the last full fit */
@@ -80,6 +83,7 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory);
 /* tick.c */
 int spr__tick(spr_controller *c, struct spr_time now);
 int spr__publish(spr_controller *c, struct spr_time now);
+int spr__tell_router(spr_controller *c, struct spr_time now);
 int spr__snapshot(spr_controller *c, struct spr_time now);
 int spr__forecaster_start(spr_controller *c);
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);

@@ -33,6 +33,9 @@ int spr__demand_init(spr_controller *c, const spr_fleet *inventory) {
         (t->data = spr__alloc(c->ctx, hr * (size_t)t->room, sizeof(double))) &&
         (c->column = spr__alloc(c->ctx, hr, sizeof(double)));
     c->running = -1;
+    /* Never seen is older than anything, wherever the monotonic clock has its zero. */
+    for (size_t k = 0; all && k < v; k++)
+        d->seen_mono_ns[k] = INT64_MIN;
     return all ? SPR_OK : spr__nomem(c->ctx);
 }
 
@@ -121,10 +124,10 @@ static void take_one(spr_controller *c, const struct spr_usage *u, double second
     if (u->vm < 0 || u->vm >= c->vms || i < 0)
         return;
     double used = u->used + u->served;
-    if (!(used >= 0) || isinf(used) || !(u->stalled >= 0) || isinf(u->stalled))
+    bool known = u->flags & SPR_USAGE_STALL_KNOWN, bound = (u->flags & SPR_USAGE_THROTTLED) && !known;
+    if (!(u->used >= 0) || !(u->served >= 0) || isinf(used) || (known && !(u->stalled >= 0 && !isinf(u->stalled))))
         return; /* no measurement: the VM counts as not seen */
     size_t k = (size_t)u->vm * (size_t)c->r + (size_t)i;
-    bool known = u->flags & SPR_USAGE_STALL_KNOWN, bound = (u->flags & SPR_USAGE_THROTTLED) && !known;
     double value = used + (known ? u->stalled : 0);
     if (bound)
         value = fmax(value, d->uncensored[k]); /* it wanted at least what it wanted before it was held back */
@@ -146,16 +149,19 @@ int spr__demand_take(spr_controller *c, const struct spr_source_completion *s) {
     int rc = SPR_OK;
     if (c->running < 0)
         c->running = step;
-    if (step < c->running)
+    int64_t apart = step - c->running;
+    if (apart < 0 && apart >= -c->opts.history_steps)
         spr__log(c->ctx, SPR_LOG_WARN, "control", NULL,
-                 "the wall clock went back by %lld steps: samples count for the running step",
-                 (long long)(c->running - step));
-    if (step - c->running > c->opts.history_steps) { /* the clock jumped, or nobody looked for weeks: begin anew */
+                 "the wall clock went back by %lld steps: samples count for the running step", (long long)-apart);
+    /* The clock jumped, or nobody looked for weeks: begin anew. What the forecast says is of another time. */
+    if (apart > c->opts.history_steps || apart < -c->opts.history_steps) {
         spr__log(c->ctx, SPR_LOG_WARN, "control", NULL, "%lld steps without samples: history begins anew",
-                 (long long)(step - c->running));
+                 (long long)apart);
         c->totals.count = 0;
         c->running = step;
         c->forecaster_fresh = false;
+        spr_forecast_unref(c->forecast);
+        c->forecast = NULL;
     }
     while (c->running < step && rc >= 0)
         rc = close_step(c);

@@ -39,7 +39,13 @@ static void carry_vms(spr_controller *c, const spr_controller *was, const spr_fl
     to->hour_next = from->hour_next;
 }
 
-/* A host's past stays its own; VMs that came or went since shift its level by what they used in the last hour. */
+static void lower(struct totals *t, int64_t row, double level) {
+    double *y = &t->data[row * t->room];
+    for (int64_t k = 0; k < t->count; k++)
+        y[k] = fmax(0, y[k] - level);
+}
+
+/* A host's past stays its own; VMs that moved or are gone shift its level by what they used in the last hour. */
 static void carry_totals(spr_controller *c, const spr_controller *was, const spr_fleet *now) {
     struct totals *to = &c->totals;
     const struct totals *from = &was->totals;
@@ -55,6 +61,17 @@ static void carry_totals(spr_controller *c, const spr_controller *was, const spr
                    (size_t)from->count * sizeof(double));
         }
     }
+    for (int32_t o = 0; o < was->vms; o++) { /* those that are gone */
+        int32_t left = spr__fleet_vm_host(was->inventory, o);
+        int32_t h = spr_fleet_find_host(now, was->inventory->inventory->hosts[left].id);
+        if (h < 0 || spr_fleet_find_vm(now, was->inventory->inventory->vms[o].id) >= 0)
+            continue;
+        for (int32_t i = 0; i < c->r; i++) {
+            int32_t j = was->inventory->inventory->slot[now->inventory->resource[i]];
+            if (j >= 0)
+                lower(to, (int64_t)h * c->r + i, was->demand.mean_hour[(size_t)o * (size_t)was->r + (size_t)j]);
+        }
+    }
     for (int32_t v = 0; v < c->vms; v++) {
         int32_t o = old_vm(was->inventory, now, v), h = spr__fleet_vm_host(now, v);
         int32_t left = o < 0 ? -1 : spr__fleet_vm_host(was->inventory, o);
@@ -63,13 +80,10 @@ static void carry_totals(spr_controller *c, const spr_controller *was, const spr
             continue;
         for (int32_t i = 0; i < c->r; i++) {
             double level = c->demand.mean_hour[(size_t)v * (size_t)c->r + (size_t)i];
-            for (int64_t t = 0; t < to->count; t++) {
+            for (int64_t t = 0; t < to->count; t++)
                 to->data[(h * c->r + i) * to->room + t] += level;
-                if (came_from >= 0) {
-                    double *y = &to->data[(came_from * c->r + i) * to->room + t];
-                    *y = fmax(0, *y - level);
-                }
-            }
+            if (came_from >= 0)
+                lower(to, (int64_t)came_from * c->r + i, level);
         }
     }
 }
@@ -92,7 +106,7 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
         c->running = was.running;
         spr__log(c->ctx, SPR_LOG_NOTE, "control", NULL, "the inventory changed: %d hosts, %d VMs", c->hosts, c->vms);
     }
-    spr__joint_destroy(c); /* it knew the VMs by their old places; history may be taught again */
+    spr__joint_destroy(c); /* it knew the VMs by their old places */
     spr__demand_finish(&was);
     spr_fleet_unref(was.inventory);
     spr_fleet_unref(was.fleet);

@@ -146,9 +146,17 @@ int spr__publish(spr_controller *c, struct spr_time now) {
     }
     spr_routes_unref(c->routes);
     c->routes = next;
-    if (!c->has_router)
+    c->told = false;
+    return spr__tell_router(c, now);
+}
+
+/* Promise 1: while advice is all that was ever allowed, routes are made for people to see and stay here. */
+int spr__tell_router(spr_controller *c, struct spr_time now) {
+    if (!c->has_router || !c->acts || c->told || !c->routes)
         return SPR_OK;
-    return c->router.publish(c->router_state, c->routes, now, now.mono_ns + c->control_ns, &c->published);
+    int rc = c->router.publish(c->router_state, c->routes, now, now.mono_ns + c->control_ns, &c->published);
+    c->told = rc >= 0;
+    return rc;
 }
 
 /* ---- the round ---- */

@@ -44,7 +44,7 @@ struct spr_source_completion {
     struct spr_time to;            /**< SAMPLES: interval ends */
     const struct spr_usage *usage; /**< SAMPLES: what was used; lives until the next collect; VMs left out are unknown */
     size_t usage_count;            /**< how many */
-    spr_fleet *inventory;          /**< INVENTORY: the snapshot; the receiver owns this reference */
+    spr_fleet *inventory;          /**< INVENTORY: the snapshot; who collects it owns this reference, until then the source, also in `close` */
     const char *text;              /**< why it failed, or NULL */
 };
 /** The table. */

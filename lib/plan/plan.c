@@ -4,6 +4,8 @@
 
 #include "plan/plan.h"
 
+#define LONGEST_S 1e9 /* nanoseconds of more do not fit 64 bits */
+
 struct spr_planner {
     spr_context *ctx;
     struct spr_planner_ops ops;
@@ -80,6 +82,10 @@ static int fill_defaults(const spr_context *ctx, struct spr_plan_opts *o) {
         return spr__fail(
             ctx, SPR_E_ARG,
             "spr_plan_opts: lead_s, pre_s, control_s, step_s, room, change_at_least or stale_s is out of range");
+    if (o->lead_s > LONGEST_S || o->pre_s > LONGEST_S || o->control_s > LONGEST_S || o->step_s > LONGEST_S)
+        return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts: lead_s, pre_s, control_s or step_s is longer than %g s",
+                         LONGEST_S);
+    o->stale_s = fmin(o->stale_s, LONGEST_S); /* never stale */
     o->shard_cost = by_default(o->shard_cost, 0);
     if (!(o->shard_cost >= 0) || o->actions_per_vm_day < 0 || o->actions_per_host_day < 0 || o->actions_per_day < 0)
         return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts: shard_cost or a limit of actions is below zero");

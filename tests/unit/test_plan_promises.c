@@ -433,11 +433,12 @@ static void options_and_forecasts_that_do_not_fit_are_refused(void **state) {
     struct scene s = busy_fleet(ctx);
     settle_busy(&s);
     const struct spr_plan_opts good = s.opts;
-    struct spr_plan_opts bad[8];
+    struct spr_plan_opts bad[10];
     for (size_t k = 0; k < SPR_ARRAY_LEN(bad); k++)
         bad[k] = good;
     bad[0].room = 1.1, bad[1].lead_s = -3, bad[2].control_s = NAN, bad[3].price[SPR_CPU].held = -2;
     bad[4].change_at_least = -0.5, bad[5].stale_s = -7, bad[6].shard_cost = -0.1, bad[7].actions_per_day = -1;
+    bad[8].lead_s = INFINITY, bad[9].step_s = 1e11;
     for (size_t k = 0; k < SPR_ARRAY_LEN(bad); k++) {
         s.opts = bad[k];
         if (scene_try(&s) != SPR_E_ARG)

@@ -55,6 +55,12 @@ static int check_scenario(const struct replay *p) {
                          "0 < train_until <= first < end <= steps",
                          (long long)s->train_until, (long long)s->score_first, (long long)s->score_end,
                          (long long)spr_series_steps(p->series));
+    if (s->tuned_threshold_count < 0 || s->tuned_hold_count < 0 ||
+        (s->tuned_never == SPR_NONE && (!s->tuned_threshold_count || !s->tuned_hold_count)))
+        return spr__fail(p->ctx, SPR_E_ARG, "reactive-tuned has nothing to choose from");
+    if (!(s->substep_s > 0) || !(s->control_s > 0))
+        return spr__fail(p->ctx, SPR_E_ARG, "substep_s %g and control_s %g must be above 0", s->substep_s,
+                         s->control_s);
     if (fabs(remainder(step, s->substep_s)) > 1e-9 || fabs(remainder(s->control_s, s->substep_s)) > 1e-9)
         return spr__fail(p->ctx, SPR_E_ARG, "substep_s %g must divide the step (%g s) and control_s (%g s)",
                          s->substep_s, step, s->control_s);

@@ -236,6 +236,18 @@ static void arguments_are_checked_at_the_door(void **state) {
     sc.score_end = STEPS;
     sc.substep_s = 7;
     assert_int_equal(spr_replay_run(ctx, series, &sc, &o, &v), SPR_E_ARG);
+    sc.substep_s = 0;
+    sc.control_s = NAN;
+    assert_int_equal(spr_replay_run(ctx, series, &sc, &o, &v), SPR_E_ARG);
+    sc.control_s = 0;
+    sc.tuned_hold_count = -1; /* a negative count was out of memory; none to choose from was a threshold of 0 */
+    sc.tuned_holds_s = &sc.room;
+    assert_int_equal(spr_replay_run(ctx, series, &sc, &o, &v), SPR_E_ARG);
+    sc.tuned_hold_count = 0;
+    sc.tuned_never = SPR_NONE;
+    assert_int_equal(spr_replay_run(ctx, series, &sc, &o, &v), SPR_E_ARG);
+    sc.tuned_holds_s = NULL;
+    sc.tuned_never = 0;
     o.driver = NULL;
     assert_int_equal(spr_replay_run(ctx, series, &sc, &o, &v), SPR_E_ARG);
     assert_null(v);

@@ -87,6 +87,11 @@ SPR_API int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct s
 SPR_API int spr_lifecycle_step(spr_lifecycle *l, const spr_fleet *fleet, struct spr_time now);
 /** Put all shards into a snapshot under construction. */
 SPR_API int spr_lifecycle_fill(const spr_lifecycle *l, spr_fleet_builder *b);
+/**
+ * 1: look and remember, but ask the driver for nothing: no adoption, no release, no plan is taken (SPR_E_STATE). For
+ * controllers that only advise, and may stand beside one that acts. 0: go on with what was left undone.
+ */
+SPR_API void spr_lifecycle_hands_off(spr_lifecycle *l, int on);
 /** Ask the driver what is really there; the answer arrives in a later step. */
 SPR_API int spr_lifecycle_observe(spr_lifecycle *l, struct spr_time now);
 /** When step should be called anyway, monotonic ns; INT64_MAX = when an fd is readable. */

@@ -93,6 +93,8 @@ static int open_backends(spr_controller *c) {
                                        .event = on_event,
                                        .user = c};
         rc = spr_lifecycle_create(c->ctx, &l, &c->lifecycle);
+        if (rc == SPR_OK) /* promise 1: who only advises touches nothing, not even what it finds */
+            spr_lifecycle_hands_off(c->lifecycle, !c->acts);
     }
     return rc;
 }
@@ -404,6 +406,7 @@ int spr_controller_automation(spr_controller *c, int automation) {
         return spr__fail(c->ctx, SPR_E_STATE, "acting needs a driver, and this controller was made without one");
     c->automation = automation;
     c->acts |= automation != SPR_ADVISE;
+    spr_lifecycle_hands_off(c->lifecycle, !c->acts);
     return SPR_OK;
 }
 

@@ -156,6 +156,8 @@ int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time 
         return l ? spr__fail(l->ctx, SPR_E_ARG, "plan: there is nothing to apply") : SPR_E_ARG;
     if (l->fenced)
         return fenced(l);
+    if (l->hands_off)
+        return spr__fail(l->ctx, SPR_E_STATE, "hands are off: this lifecycle only looks");
     if (l->recovery != 2)
         return spr__fail(l->ctx, SPR_E_BUSY, "the journal is still being compared with the hosts: step first");
     if ((rc = begin_plan(l, plan)) < 0)
@@ -260,6 +262,19 @@ int spr_lifecycle_fill(const spr_lifecycle *l, spr_fleet_builder *b) {
             return rc;
     }
     return SPR_OK;
+}
+
+void spr_lifecycle_hands_off(spr_lifecycle *l, int on) {
+    if (!l || l->hands_off == (on != 0))
+        return;
+    l->hands_off = on != 0;
+    if (!on) { /* whatever was left undone is due now, and what was found is ours from here on */
+        for (size_t i = 0; i < l->shard_count; i++)
+            l->shards[i]->adopt = true;
+        l->kick = true;
+        l->kick_ns = 0;
+        spr__wake_at(l, 0);
+    }
 }
 
 int64_t spr_lifecycle_next_deadline(const spr_lifecycle *l) {

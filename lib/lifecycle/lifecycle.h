@@ -172,6 +172,7 @@ struct spr_lifecycle {
     struct spr__ticket_slot *tickets;
     size_t ticket_count, ticket_cap;
     int64_t next_ns; /* no call, poll or kick is due before */
+    bool hands_off;  /* look, but ask the driver for nothing */
     bool kick;       /* some shard could not be driven: try all again */
     int64_t kick_ns;
     size_t journal_waits; /* appended, not yet durable */

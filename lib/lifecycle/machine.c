@@ -328,7 +328,7 @@ static int drive(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time 
 }
 
 void spr__shard_drive(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
-    if (l->fenced || s->state == SPR_SHARD_UNKNOWN || s->state == SPR_SHARD_RELEASED)
+    if (l->fenced || l->hands_off || s->state == SPR_SHARD_UNKNOWN || s->state == SPR_SHARD_RELEASED)
         return;
     if (s->dirty) {
         s->dirty = false;
@@ -375,6 +375,8 @@ void spr__shard_reduce_all(struct spr__shard *s) {
 }
 
 void spr__shard_give_back(struct spr_lifecycle *l, struct spr__shard *s, int because, struct spr_time now) {
+    if (l->hands_off)
+        return; /* it may be somebody else's */
     struct spr_amounts pending = spr__shard_pending(s);
     if (s->state == SPR_SHARD_FAILED || (!spr__amounts_any(&s->ready) && !spr__amounts_any(&pending)))
         return; /* it goes already */

@@ -157,8 +157,11 @@ static void found(struct spr_lifecycle *l, struct spr__shard *s, const struct sp
     s->warmness = o->warmness;
     s->serving = is_in_use(s, o) && spr__amounts_any(&s->ready);
     bool expired = spr__shard_expired(l, s, now);
-    s->adopt = s->needs_observe = true;
+    s->adopt = !l->hands_off; /* who only looks takes it as it is */
+    s->needs_observe = true;
     spr__shard_change(l, s, SPR__EVENT_FOUND, SPR_BECAUSE_RECOVERED, now, false);
+    if (l->hands_off)
+        spr__shard_change(l, s, SPR__EVENT_ADOPTED, SPR_BECAUSE_RECOVERED, now, false);
     if (expired)
         spr__shard_give_back(l, s, SPR_BECAUSE_OWNER_GONE, now);
     spr__shard_drive(l, s, now);

@@ -218,6 +218,46 @@ static void advise_touches_nothing_and_confirm_waits_for_a_word(void **state) {
     end(&l);
 }
 
+/* It finds shards it knows nothing of: they are somebody else's. */
+static void an_adviser_beside_an_actor_touches_nothing(void **state) {
+    (void)state;
+    struct loop l;
+    begin(&l, SPR_AUTO, &reactive, false);
+    busy(&l);
+    pass(&l, 70); /* shards are on their way */
+    spr_controller *adviser = NULL;
+    struct spr_controller_opts o = {.size = sizeof o,
+                                    .source = &lens_ops,
+                                    .source_config = &l.lens,
+                                    .planner_config = &reactive,
+                                    .driver = spr_sim_driver(),
+                                    .driver_config = l.sim,
+                                    .horizon = SPR_NONE};
+    assert_int_equal(spr_controller_create(l.ctx, &o, &adviser), SPR_OK);
+    double before = held(&l);
+    assert_true(before > 0);
+    for (int k = 0; k < 5; k++)
+        assert_int_equal(spr_controller_step(adviser, at_s(l.now_s + k)), SPR_OK);
+    struct spr_observed_shard look;
+    struct spr_driver_request q = {.size = sizeof q, .verb = SPR_DRIVER_OBSERVE, .fence = 1};
+    struct spr_driver_completion done[8];
+    size_t n = 0;
+    spr_ticket t;
+    memset(done, 0, sizeof done);
+    assert_int_equal(spr_sim_driver()->submit(l.sim, &q, at_s(l.now_s), INT64_MAX, &t), SPR_OK);
+    assert_int_equal(spr_sim_driver()->collect(l.sim, at_s(l.now_s), done, 8, &n), SPR_OK);
+    assert_true(n >= 1);
+    double there = 0;
+    for (size_t k = 0; k < n; k++)
+        for (size_t s = 0; done[k].ticket == t && s < done[k].observed_count; s++) {
+            look = done[k].observed[s];
+            there += look.ready.of[SPR_CPU] + look.pending.of[SPR_CPU];
+        }
+    assert_true(fabs(there - before) < 1e-9);
+    spr_controller_destroy(adviser);
+    end(&l);
+}
+
 static void one_switch_stops_everything_new(void **state) {
     (void)state;
     struct loop l;
@@ -372,6 +412,7 @@ int main(void) {
         cmocka_unit_test(demand_is_primary_and_shards_or_the_system_swings),
         cmocka_unit_test(shards_come_with_the_need_and_go_with_it),
         cmocka_unit_test(advise_touches_nothing_and_confirm_waits_for_a_word),
+        cmocka_unit_test(an_adviser_beside_an_actor_touches_nothing),
         cmocka_unit_test(one_switch_stops_everything_new),
         cmocka_unit_test(nothing_is_released_on_missing_data),
         cmocka_unit_test(a_peak_that_comes_every_day_is_met_ahead),

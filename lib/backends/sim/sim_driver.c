@@ -81,10 +81,15 @@ static bool ended(const struct sim_shard *d, uint64_t piece) {
     return piece && (d->ended[piece % SIM_ENDED / 64] >> piece % 64 & 1);
 }
 
-static void end_piece(struct sim_shard *d, uint64_t piece) {
-    d->ended[piece % SIM_ENDED / 64] |= UINT64_C(1) << piece % 64;
+/* Half the window ahead of a number is free for numbers to come. */
+static void forget_ahead(struct sim_shard *d, uint64_t piece) {
     uint64_t oldest = piece + SIM_ENDED / 2; /* half the window ahead is free for numbers to come */
     d->ended[oldest % SIM_ENDED / 64] &= ~(UINT64_C(1) << oldest % 64);
+}
+
+static void end_piece(struct sim_shard *d, uint64_t piece) {
+    d->ended[piece % SIM_ENDED / 64] |= UINT64_C(1) << piece % 64;
+    forget_ahead(d, piece);
 }
 
 static void hold(struct sim *s, struct sim_shard *d, const double *amount, double sign) {
@@ -179,6 +184,7 @@ static int begin(struct sim *s, const struct spr_driver_request *q, int32_t slot
         if (q->piece && q->piece <= d->last_drain)
             return SPR_OK; /* asked twice */
         d->last_drain = q->piece;
+        forget_ahead(d, q->piece);
         for (int32_t r = 0; r < s->r; r++)
             less[r] = q->amounts.of[s->resource[r]];
         sim__release_part(s, d, less);

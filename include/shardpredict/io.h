@@ -162,6 +162,8 @@ SPR_API int spr_profile_write(spr_context *ctx, const spr_profile *profile, spr_
 SPR_API int spr_plan_write(spr_context *ctx, const spr_plan *plan, uint64_t fence, spr_output *out);
 /** The why of one action of a plan file: what is done, the forecast and the limit behind it, what undoes it. Text lines. */
 SPR_API int spr_plan_explain(spr_context *ctx, const char *path, int64_t action, spr_output *out);
+/** The same as JSON: the plan with this action only, 0 = with all (doc/schema/plan.json). @return as spr_plan_explain */
+SPR_API int spr_plan_explain_json(spr_context *ctx, const char *path, int64_t action, spr_output *out);
 /** What the result of a replay says besides the verdict. */
 struct spr_result_extra {
     size_t size;            /**< sizeof this struct */

@@ -2,15 +2,80 @@
 /* The why of an action, read back from a plan file: action, forecast, limit, price, precondition, way back. */
 #include <jansson.h>
 #include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
-#include <shardpredict/io.h>
+#include "doc.h"
 
 static int fail(spr_context *ctx, const char *path, int code, int line, int column, const char *text) {
     struct spr_error e = {.size = sizeof e, .code = code, .text = text, .file = path, .line = line, .column = column};
     return spr_context_fail(ctx, &e);
 }
+
+/* ---- reading: first the keys, because only this reader knows lines; then the values ---- */
+
+static const char *const plan_keys[] = {"schema", "fence", "fleet_id", "made_at_ns", "actions", "infeasible"};
+static const char *const action_keys[] = {"id",        "kind",         "vm",          "shard",    "host",
+                                          "resources", "due_ns",       "deadline_ns", "quantile", "because",
+                                          "cost",      "precondition", "inverse",     "into",     "worth"};
+enum { ACTION_NEEDS = 13 }; /* into and worth may be absent */
+
+static void check_action(struct spr__doc *d, spr__node *action) {
+    spr__doc_keys(d, action, "an action", action_keys, SPR_ARRAY_LEN(action_keys));
+    for (size_t i = 0; i < ACTION_NEEDS && d->rc >= 0; i++)
+        (void)spr__doc_need(d, action, action_keys[i]);
+    int64_t id = 0;
+    if (d->rc >= 0)
+        spr__doc_integer(d, spr__doc_get(d, action, "id"), 1, INT64_MAX, &id);
+    static const char *const mappings[] = {"resources", "because"};
+    for (size_t i = 0; i < SPR_ARRAY_LEN(mappings) && d->rc >= 0; i++) {
+        spr__node *n = spr__doc_get(d, action, mappings[i]);
+        if (spr__doc_kind(n) != SPR__MAPPING)
+            spr__doc_fail(d, n, "%s must be a mapping of keys to values", mappings[i]);
+    }
+}
+
+static int check(spr_context *ctx, const char *path) {
+    struct spr__doc d;
+    spr__node *root = NULL, *actions = NULL;
+    int rc = spr__doc_open(ctx, path, &d, &root);
+    if (rc < 0)
+        return rc;
+    spr__doc_schema(&d, root);
+    spr__doc_keys(&d, root, "a plan", plan_keys, SPR_ARRAY_LEN(plan_keys));
+    for (size_t i = 0; i < SPR_ARRAY_LEN(plan_keys) && d.rc >= 0; i++)
+        (void)spr__doc_need(&d, root, plan_keys[i]);
+    if (d.rc >= 0 && spr__doc_kind(actions = spr__doc_get(&d, root, "actions")) != SPR__LIST)
+        spr__doc_fail(&d, actions, "actions must be a list");
+    void *at = NULL;
+    for (spr__node *a; d.rc >= 0 && (a = spr__doc_next(actions, &at));)
+        check_action(&d, a);
+    rc = d.rc;
+    spr__doc_close(&d);
+    return rc;
+}
+
+/* The plan with no other actions than the one that is asked for (0 = all). */
+static int read_plan(spr_context *ctx, const char *path, int64_t action, json_t **out) {
+    json_error_t where;
+    int rc = check(ctx, path);
+    if (rc < 0)
+        return rc;
+    json_t *plan = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
+    if (!plan)
+        return fail(ctx, path, where.line > 0 ? SPR_E_FORMAT : SPR_E_IO, where.line > 0 ? where.line : 0,
+                    where.line > 0 ? where.column : 0, where.text);
+    json_t *actions = json_object_get(plan, "actions");
+    for (size_t i = json_array_size(actions); action && i-- > 0;)
+        if (json_integer_value(json_object_get(json_array_get(actions, i), "id")) != action)
+            json_array_remove(actions, i);
+    if (action && !json_array_size(actions)) {
+        json_decref(plan);
+        return fail(ctx, path, SPR_E_NOT_FOUND, 0, 0, "the plan has no action of that number");
+    }
+    *out = plan;
+    return SPR_OK;
+}
+
+/* ---- writing ---- */
 
 static void say(spr_output *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(spr_output *out, const char *format, ...) {
@@ -74,29 +139,39 @@ static void say_why(spr_output *out, const json_t *a) {
 }
 
 int spr_plan_explain(spr_context *ctx, const char *path, int64_t action, spr_output *out) {
-    json_error_t where;
+    json_t *plan = NULL, *a;
+    size_t i;
     if (!ctx || !path || !out)
         return SPR_E_ARG;
-    json_t *plan = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
-    if (!plan)
-        return fail(ctx, path, where.line > 0 ? SPR_E_FORMAT : SPR_E_IO, where.line > 0 ? where.line : 0,
-                    where.line > 0 ? where.column : 0, where.text);
-    json_t *actions = json_object_get(plan, "actions"), *a;
-    size_t i, shown = 0;
-    int rc = SPR_OK;
-    if (json_integer_value(json_object_get(plan, "schema")) != 1 || !json_is_array(actions))
-        rc = fail(ctx, path, SPR_E_FORMAT, 1, 0, "this is no plan: \"schema\": 1 and \"actions\" are required");
+    int rc = read_plan(ctx, path, action, &plan);
+    if (rc < 0)
+        return rc;
+    json_t *actions = json_object_get(plan, "actions");
     json_array_foreach(actions, i, a) {
-        if (rc < 0 || (action && json_integer_value(json_object_get(a, "id")) != action))
-            continue;
         say_action(out, a);
         say_why(out, a);
-        shown++;
     }
-    if (rc == SPR_OK && !shown && action)
-        rc = fail(ctx, path, SPR_E_NOT_FOUND, 0, 0, "the plan has no action of that number");
-    else if (rc == SPR_OK && !shown)
+    if (!json_array_size(actions))
         say(out, "The plan has no actions: nothing is expected to be worth its price.\n");
+    json_decref(plan);
+    return SPR_OK;
+}
+
+static int put(const char *text, size_t bytes, void *out) {
+    spr_output_write(out, text, bytes);
+    return 0;
+}
+
+int spr_plan_explain_json(spr_context *ctx, const char *path, int64_t action, spr_output *out) {
+    json_t *plan = NULL;
+    if (!ctx || !path || !out)
+        return SPR_E_ARG;
+    int rc = read_plan(ctx, path, action, &plan);
+    if (rc < 0)
+        return rc;
+    if (json_dump_callback(plan, put, out, JSON_INDENT(1) | JSON_REAL_PRECISION(12)) < 0)
+        rc = fail(ctx, NULL, SPR_E_NOMEM, 0, 0, spr_error_text(SPR_E_NOMEM));
+    spr_output_text(out, "\n");
     json_decref(plan);
     return rc;
 }

@@ -32,6 +32,8 @@ static void write_amounts(struct spr__json *j, const spr_fleet *f, const struct 
         snprintf(key, sizeof key, "countable_%d", r - SPR_RESOURCE_COUNTABLE);
         spr__json_number(j, r < SPR_RESOURCE_COUNTABLE ? amount_keys[r] : key, a->of[r]);
     }
+    if (spr_fleet_resources(f) & (1u << SPR_NET_RX | 1u << SPR_NET_TX)) /* both ways, as the ledger's net */
+        spr__json_number(j, "net_bps", a->of[SPR_NET_RX] + a->of[SPR_NET_TX]);
     spr__json_close(j, '}');
 }
 

@@ -223,6 +223,23 @@ int tool_numbers(const char *verb, const char *option, const char *text, double 
     return n;
 }
 
+void tool_json_text(const char *key, const char *text) {
+    printf("\"%s\": ", key);
+    if (!text) {
+        printf("null");
+        return;
+    }
+    putchar('"');
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p == '"' || *p == '\\')
+            printf("\\%c", *p);
+        else if (*p < 0x20)
+            printf("\\u%04x", *p);
+        else
+            putchar(*p);
+    putchar('"');
+}
+
 /* ---- progress, colour, figures ---- */
 
 static bool progress_shown;

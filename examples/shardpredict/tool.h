@@ -43,6 +43,9 @@ size_t tool_count(const char **list);
 /* "0.1,0.5,0.9" -> numbers; returns how many, or -1 (said on stderr). At most `room`. */
 int tool_numbers(const char *verb, const char *option, const char *text, double *out, int room);
 
+/* "key": "text" on stdout; NULL is null. */
+void tool_json_text(const char *key, const char *text);
+
 /* Progress on a terminal: share 0..1 of what; nothing when stderr is no terminal. Call tool_progress_end once. */
 void tool_progress(void *user, double share, const char *what);
 void tool_progress_end(void);

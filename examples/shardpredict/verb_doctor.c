@@ -99,64 +99,47 @@ static const char *folder_state(const char *path) {
     return !stat(path, &st) && S_ISDIR(st.st_mode) && !access(path, R_OK | X_OK) ? "readable" : "missing";
 }
 
-static void json_text(const char *key, const char *text) {
-    printf("\"%s\": ", key);
-    if (!text) {
-        printf("null");
-        return;
-    }
-    putchar('"');
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if (*p == '"' || *p == '\\')
-            printf("\\%c", *p);
-        else if (*p < 0x20)
-            printf("\\u%04x", *p);
-        else
-            putchar(*p);
-    putchar('"');
-}
-
 static void say_json(long threads) {
     char version[64];
     printf("{\"schema\": 1, ");
-    json_text("version", spr_version_string());
+    tool_json_text("version", spr_version_string());
     printf(", \"abi\": %d, ", SPR_ABI_VERSION);
-    json_text("license", spr_build_license());
+    tool_json_text("license", spr_build_license());
     printf(", \"threads\": %ld, ", threads);
-    json_text("simd", simd_name(best_simd()));
+    tool_json_text("simd", simd_name(best_simd()));
     printf(", \"libraries\": [");
     for (size_t i = 0; i < COUNT(libraries); i++) {
         bool loaded = library_version(&libraries[i], version, sizeof version);
         printf("%s{", i ? ", " : "");
-        json_text("name", libraries[i].name);
+        tool_json_text("name", libraries[i].name);
         printf(", ");
-        json_text("version", loaded ? version : NULL);
+        tool_json_text("version", loaded ? version : NULL);
         printf(", ");
-        json_text("license", libraries[i].license);
+        tool_json_text("license", libraries[i].license);
         printf(", ");
-        json_text("used_by", libraries[i].used_by);
+        tool_json_text("used_by", libraries[i].used_by);
         printf("}");
     }
     printf("], \"backends\": [");
     for (size_t i = 0; i < COUNT(backends); i++) {
         const char *license = backend_license(&backends[i]);
         printf("%s{", i ? ", " : "");
-        json_text("name", backends[i].name);
+        tool_json_text("name", backends[i].name);
         printf(", \"built\": %s, ", license ? "true" : "false");
-        json_text("license", license);
+        tool_json_text("license", license);
         printf(", ");
-        json_text("package", backends[i].package);
+        tool_json_text("package", backends[i].package);
         printf("}");
     }
     printf("], \"folders\": [");
     static const char *const names[] = {"SPR_DATA", "SPR_MAPS"};
     for (size_t i = 0; i < COUNT(names); i++) {
         printf("%s{", i ? ", " : "");
-        json_text("name", names[i]);
+        tool_json_text("name", names[i]);
         printf(", ");
-        json_text("path", getenv(names[i]));
+        tool_json_text("path", getenv(names[i]));
         printf(", ");
-        json_text("state", folder_state(getenv(names[i])));
+        tool_json_text("state", folder_state(getenv(names[i])));
         printf("}");
     }
     printf("]}\n");

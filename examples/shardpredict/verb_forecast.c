@@ -44,7 +44,7 @@ static struct poptOption table[] = {
      "STEPS"},
     {"quantiles", 'q', POPT_ARG_STRING, &args.quantiles, 0,
      "rising levels in (0, 1) (default .1,.25,.5,.75,.9,.95,.99)", "Q1,Q2"},
-    {"threads", 0, POPT_ARG_INT, &args.threads, 0, "threads (default one a core); results do not depend on it", "N"},
+    {"threads", 'T', POPT_ARG_INT, &args.threads, 0, "threads (default one a core); results do not depend on it", "N"},
     {"seed", 0, POPT_ARG_LONG, &args.seed, 0, "seed of methods that use randomness (default 1)", "S"},
     {"above", 0, POPT_ARG_DOUBLE, &args.above, 0,
      "also say when this is passed, in the trace's unit (JSON and pictures)", "VALUE"},

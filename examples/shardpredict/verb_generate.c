@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* shardpredict generate: a seeded fleet trace. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "tool.h"
 
@@ -14,8 +15,18 @@ static const char epilogue[] =
     "  shardpredict generate --vms 60 --days 21 --seed 11 --out fleet.csv\n"
     "  shardpredict replay --trace fleet.csv --hosts 6";
 
+/* What was written, for programs. */
+static void say_json(const struct spr_generate_opts *o) {
+    printf("{\n \"schema\": 1,\n ");
+    tool_json_text("trace", o->out);
+    printf(",\n ");
+    tool_json_text("truth", o->truth);
+    printf(",\n \"vms\": %d,\n \"days\": %d,\n \"step_s\": 300,\n \"seed\": %llu,\n \"stationary\": %s\n}\n", o->vms,
+           o->days, (unsigned long long)o->seed, o->stationary ? "true" : "false");
+}
+
 int verb_generate(int argc, const char **argv) {
-    int vms = 200, days = 28, stationary = 0;
+    int vms = 200, days = 28, stationary = 0, json = 0;
     long long seed = 0;
     char *out = NULL, *truth = NULL;
     struct poptOption table[] = {
@@ -28,6 +39,7 @@ int verb_generate(int argc, const char **argv) {
         {"out", 'o', POPT_ARG_STRING, &out, 0, "trace to write (required); - is standard output", "FILE"},
         {"truth", '\0', POPT_ARG_STRING, &truth, 0, "also write vm,class,period_s: what each VM was made to be",
          "FILE"},
+        {"json", 'j', POPT_ARG_NONE, &json, 0, "say what was written as JSON on standard output", NULL},
         POPT_TABLEEND,
     };
     int rc = tool_options("generate", about, epilogue, table, argc, argv, NULL);
@@ -39,6 +51,8 @@ int verb_generate(int argc, const char **argv) {
         return tool_usage("generate", "--vms: %d is not between 1 and 1000000", vms);
     if (days < 1 || days > 3650)
         return tool_usage("generate", "--days: %d is not between 1 and 3650", days);
+    if (json && (!strcmp(out, "-") || (truth && !strcmp(truth, "-"))))
+        return tool_usage("generate", "--json: standard output is taken by %s", strcmp(out, "-") ? "--truth" : "--out");
     spr_context *ctx = tool_context((uint64_t)seed, 1);
     if (!ctx)
         return EXIT_FAILED;
@@ -51,6 +65,8 @@ int verb_generate(int argc, const char **argv) {
                                      .truth = truth};
     rc = spr_generate(ctx, &opts);
     int code = rc < 0 ? tool_error(ctx, out) : EXIT_DONE;
+    if (code == EXIT_DONE && json)
+        say_json(&opts);
     tool_context_free(ctx);
     free(out), free(truth);
     return code;

@@ -127,7 +127,7 @@ static int run_plan(spr_context *ctx, struct plan_args *a) {
             rc = write_plan(ctx, plan, "-");
         else if (rc == SPR_OK)
             show(plan);
-        code = spr_plan_action_count(plan) || spr_plan_infeasible_count(plan) ? EXIT_DONE : EXIT_NOTHING;
+        code = spr_plan_infeasible_count(plan) ? EXIT_LIMITS : spr_plan_action_count(plan) ? EXIT_DONE : EXIT_NOTHING;
     }
     if (rc < 0)
         code = tool_error(ctx, "plan");
@@ -149,8 +149,9 @@ int verb_plan(int argc, const char **argv) {
          "STEP"},
         {"lead", 0, POPT_ARG_DOUBLE, &a.lead_s, 0, "allocate + warm, s (default 300)", "SECONDS"},
         {"out", 'o', POPT_ARG_STRING, &a.out, 0, "the plan as JSON", "FILE"},
-        {"threads", 'j', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core)", "N"},
-        {"json", 0, POPT_ARG_NONE, &a.json, 0, "the plan as JSON on standard output", NULL},
+        {"seed", 's', POPT_ARG_LONG, &a.seed, 0, "draws who may replicate where no file says it (default 1)", "N"},
+        {"threads", 'T', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core)", "N"},
+        {"json", 'j', POPT_ARG_NONE, &a.json, 0, "the plan as JSON on standard output", NULL},
         POPT_TABLEEND,
     };
     int code = tool_options(
@@ -158,7 +159,8 @@ int verb_plan(int argc, const char **argv) {
         "Plans for one moment: learns the trace up to a step, forecasts the load of every host, and lists which\n"
         "shards should be allocated, grown or given back, where, and why. Nothing is touched.",
         "Example: shardpredict plan --fleet fleet.yaml --trace fleet.csv --at 4032 --out plan.json\n"
-        "Exit codes: 0 a plan, 4 nothing to do, 1 failed, 2 usage. shardpredict explain tells the why of one action.",
+        "Exit codes: 0 a plan, 1 failed, 2 usage, 3 a plan that leaves a host short, 4 nothing to do.\n"
+        "shardpredict explain tells the why of one action.",
         table, argc, argv, NULL);
     if (code >= 0)
         return code;
@@ -174,9 +176,11 @@ int verb_plan(int argc, const char **argv) {
 
 int verb_explain(int argc, const char **argv) {
     long action = 0;
+    int json = 0;
     const char **rest = NULL;
     struct poptOption table[] = {
         {"action", 'a', POPT_ARG_LONG, &action, 0, "number of the action (default: all of them)", "ID"},
+        {"json", 'j', POPT_ARG_NONE, &json, 0, "the plan with this action only, as JSON", NULL},
         POPT_TABLEEND,
     };
     int code = tool_options(
@@ -193,7 +197,7 @@ int verb_explain(int argc, const char **argv) {
     if (!ctx)
         return EXIT_FAILED;
     int rc = spr_output_create(ctx, "-", &out);
-    if (rc == SPR_OK && (rc = spr_plan_explain(ctx, rest[0], action, out)) == SPR_OK)
+    if (rc == SPR_OK && (rc = (json ? spr_plan_explain_json : spr_plan_explain)(ctx, rest[0], action, out)) == SPR_OK)
         rc = spr_output_commit(out);
     else
         spr_output_discard(out);

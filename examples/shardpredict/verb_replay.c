@@ -10,7 +10,7 @@
 
 struct replay_args {
     const char **traces;
-    const char *scenario, *map, *where, *policy, *result, *ledger, *steps, *report, *model;
+    const char *scenario, *map, *where, *policy, *result, *ledger, *steps, *report;
     int hosts, threads, json;
     long seed;
     double lead_s, price;
@@ -311,14 +311,14 @@ int verb_replay(int argc, const char **argv) {
         {"lead", 0, POPT_ARG_DOUBLE, &a.lead_s, 0, "allocate + warm instead of the scenario's, s", "SECONDS"},
         {"price", 0, POPT_ARG_DOUBLE, &a.price, 0, "price of unserved demand instead of the scenario's (held: 1)", "X"},
         {"seed", 0, POPT_ARG_LONG, &a.seed, 0, "seed of everything random (default 1)", "N"},
-        {"threads", 'j', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core); the result does not depend on it",
+        {"threads", 'T', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core); the result does not depend on it",
          "N"},
         {"result", 0, POPT_ARG_STRING, &a.result, 0, "scores as JSON", "FILE"},
         {"ledger", 0, POPT_ARG_STRING, &a.ledger, 0, "every change of every shard, CSV", "FILE"},
         {"steps", 0, POPT_ARG_STRING, &a.steps, 0, "what was wanted, got and held, CSV: the costs add up from it",
          "FILE"},
         {"report", 'r', POPT_ARG_STRING, &a.report, 0, "one HTML page with the verdict and its pictures", "FILE"},
-        {"json", 0, POPT_ARG_NONE, &a.json, 0, "scores as JSON on standard output", NULL},
+        {"json", 'j', POPT_ARG_NONE, &a.json, 0, "scores as JSON on standard output", NULL},
         POPT_TABLEEND,
     };
     uint32_t mask;
@@ -357,9 +357,9 @@ int verb_report(int argc, const char **argv) {
         {"where", 0, POPT_ARG_STRING, &a.where, 0, "only rows with this value in this column", "COLUMN=VALUE"},
         {"hosts", 'n', POPT_ARG_INT, &a.hosts, 0, "hosts of the default scenario (default: a tenth of the VMs)", "N"},
         {"seed", 0, POPT_ARG_LONG, &a.seed, 0, "seed of everything random (default 1)", "N"},
-        {"threads", 'j', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core)", "N"},
+        {"threads", 'T', POPT_ARG_INT, &a.threads, 0, "threads (default: one a core)", "N"},
         {"out", 'o', POPT_ARG_STRING, &a.report, 0, "the page (default report.html)", "FILE"},
-        {"json", 0, POPT_ARG_NONE, &a.json, 0, "the scores as JSON on standard output as well", NULL},
+        {"json", 'j', POPT_ARG_NONE, &a.json, 0, "the scores as JSON on standard output as well", NULL},
         POPT_TABLEEND,
     };
     int code = tool_options(

@@ -79,9 +79,17 @@ def embed_is_short():
     return [] if n <= 36 else [f"examples/embed.c has {n} lines; a stranger reads 30"]
 
 
+def because_is_one_table():
+    header = re.search(r"#define SPR_BECAUSES.*?\n\n", read("include/shardpredict/plan.h"), re.S).group(0)
+    want = re.findall(r'X\(\w+, (\d+), "([^"]+)", "([^"]+)"\)', header)
+    have = re.findall(r"^\| (\d+) \| `([^`]+)` \| (.*) \|$", read("doc/because.md"), flags=re.M)
+    return [f"{row} stands in one of doc/because.md and plan.h only" for row in set(want) ^ set(have)] or ([] if want else ["no codes"])
+
+
 run([("every file has its SPDX line", spdx), ("no file has more than 700 lines", length),
      ("no file names a path of somebody's machine", machine_paths), ("nothing is marked as unfinished", unfinished),
      ("the C block of README.md is examples/embed.c", readme_embeds_the_example),
      ("examples/embed.c stays short enough to read", embed_is_short),
      ("the first two blocks of README.md are commands that exist", readme_commands_exist),
+     ("doc/because.md is the header's table", because_is_one_table),
      ("every relative link in a page leads to a file", links_lead_somewhere)])

@@ -26,7 +26,8 @@ static int make_plan(spr_context *ctx, const struct plan_args *a, const spr_seri
     struct spr_controller_opts o = {.size = sizeof o, .source = spr_trace_source(), .source_config = &source};
     spr_controller *c = NULL;
     double step_s = (double)spr_series_step_ns(series) * 1e-9;
-    o.plan = (struct spr_plan_opts){.size = sizeof o.plan, .lead_s = a->lead_s, .step_s = step_s, .control_s = step_s};
+    struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = a->lead_s, .step_s = step_s, .control_s = step_s};
+    o.plan = &plan;
     int rc = spr_controller_create(ctx, &o, &c);
     if (rc == SPR_OK)
         rc = spr_controller_step(c, moment(series, a->at - 1));

@@ -49,7 +49,7 @@ struct spr_controller_opts {
     const void *router_config;                  /**< for its open */
     const struct spr_store_ops *store;          /**< journal; NULL = memory */
     const void *store_config;                   /**< for its open */
-    struct spr_plan_opts plan;                  /**< size 0 = all defaults; control_s and step_s rule the loop */
+    const struct spr_plan_opts *plan;           /**< NULL = all defaults; control_s and step_s rule the loop; copied */
     int32_t automation;                         /**< ::spr_automation */
     int32_t horizon;                            /**< steps ahead; 0 = as far as the lead needs; SPR_NONE = no forecasts are made */
     int64_t history_steps;                      /**< steps of history kept; 0 = 14 days */

@@ -105,10 +105,7 @@ static bool is_wait(double s) { return s == SPR_NONE || (s >= 0 && s <= LONGEST_
 static int check_opts(spr_controller *c) {
     struct spr_controller_opts *o = &c->opts;
     struct spr_plan_opts *p = &c->plan_opts;
-    if (o->plan.size > sizeof o->plan) /* it lies inside ours: there is nothing of it past its end */
-        return spr__fail(c->ctx, SPR_E_TOO_NEW, "spr_controller_opts.plan: is newer than this library (%s)",
-                         spr_version_string());
-    int rc = spr__opts_copy(c->ctx, "spr_plan_opts", o->plan.size ? &o->plan : NULL, p, sizeof *p);
+    int rc = spr__opts_copy(c->ctx, "spr_plan_opts", o->plan, p, sizeof *p);
     if (rc < 0)
         return rc;
     p->control_s = p->control_s == 0 ? 60 : p->control_s;

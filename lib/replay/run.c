@@ -82,7 +82,9 @@ static int open_controller(struct run *r, struct policy_setup *setup, struct bla
                                     .refit_s = s->refit_s,
                                     .event = on_event,
                                     .user = r};
-    plan_opts(p, &o.plan);
+    struct spr_plan_opts plan;
+    plan_opts(p, &plan);
+    o.plan = &plan;
     if (!setup->forecasts) {
         o.horizon = SPR_NONE;
         o.history_steps = 1;

@@ -197,7 +197,8 @@ static struct spr_controller_opts opts_of(struct scene *s, int automation) {
                                     .router = &ear_ops,
                                     .router_config = &s->ear,
                                     .automation = automation};
-    o.plan = (struct spr_plan_opts){.size = sizeof o.plan, .lead_s = 60};
+    static const struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = 60};
+    o.plan = &plan;
     o.horizon = SPR_NONE;
     return o;
 }
@@ -460,15 +461,21 @@ static void paces_that_are_none_are_refused(void **state) {
     for (size_t k = 0; k < sizeof odd / sizeof odd[0]; k++)
         for (int which = 0; which < 4; which++) {
             struct spr_controller_opts o = opts_of(&s, SPR_ADVISE);
-            double *field[] = {&o.plan.step_s, &o.plan.control_s, &o.plan.lead_s, &o.plan.pre_s};
+            struct spr_plan_opts plan = *o.plan;
+            double *field[] = {&plan.step_s, &plan.control_s, &plan.lead_s, &plan.pre_s};
+            o.plan = &plan;
             if (which >= 2 && k < 2)
                 continue; /* a short wait, or SPR_NONE */
             *field[which] = odd[k];
             assert_int_equal(spr_controller_create(s.ctx, &o, &s.c), SPR_E_ARG);
             assert_null(s.c);
         }
+    struct {
+        struct spr_plan_opts known;
+        double more;
+    } young = {{.size = sizeof young}, 0.25};
     struct spr_controller_opts o = opts_of(&s, SPR_ADVISE);
-    o.plan.size = 60000;
+    o.plan = &young.known;
     assert_int_equal(spr_controller_create(s.ctx, &o, &s.c), SPR_E_TOO_NEW);
     end(&s);
 }

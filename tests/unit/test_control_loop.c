@@ -103,7 +103,8 @@ static void begin(struct loop *l, int automation, const struct spr_planner_confi
                                     .automation = automation,
                                     .event = on_event,
                                     .user = l};
-    o.plan = (struct spr_plan_opts){.size = sizeof o.plan, .lead_s = 60};
+    struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = 60};
+    o.plan = &plan;
     o.horizon = forecasts ? 0 : SPR_NONE;
     assert_int_equal(spr_controller_create(l->ctx, &o, &l->c), SPR_OK);
     assert_int_equal(spr_controller_step(l->c, at_s(0)), SPR_OK);
@@ -381,7 +382,8 @@ static int whole_loop(spr_context *ctx, void *arg) {
                                     .router = spr_sim_router(),
                                     .router_config = sim,
                                     .automation = SPR_AUTO};
-    o.plan = (struct spr_plan_opts){.size = sizeof o.plan, .lead_s = 60};
+    struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = 60};
+    o.plan = &plan;
     o.history_steps = 60;
     if (rc == SPR_OK)
         rc = spr_controller_create(ctx, &o, &c);

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, Callable, Optional, Union
 
 from . import forecast as _forecast
-from ._base import Amounts, Maker, Time, c_time, options, read, struct
+from ._base import Amounts, Maker, Time, c_time, options, read, struct, write
 from ._core import ffi, lib
 from ._enums import Automation, Because, ShardState
 from .context import Context
@@ -79,7 +79,9 @@ class Controller(Maker):
                  event: Optional[Callable[[LifecycleEvent], object]] = None) -> None:
         self._p = None
         keep: list[Any] = []
-        opts = options("spr_controller_opts", keep, plan=plan, automation=automation, horizon=horizon,
+        plan_c = None if plan is None else write(plan, keep)
+        keep.append(plan_c)
+        opts = options("spr_controller_opts", keep, plan=plan_c, automation=automation, horizon=horizon,
                        history_steps=history_steps, refit_s=refit_s, fence=fence)
         if isinstance(forecaster, str):
             forecaster = _forecast.builtin(forecaster)

@@ -102,12 +102,43 @@ static void documents_survive_every_failing_allocation(void **state) {
     assert_int_equal(scratch_files(), 1);
 }
 
+static const char plan[] =
+    "{\"schema\": 1, \"fence\": 0, \"fleet_id\": 1, \"made_at_ns\": 1, \"infeasible\": [], \"actions\": [{\"id\": 1, "
+    "\"kind\": \"allocate\", \"vm\": \"v\", \"shard\": null, \"host\": \"h\", \"resources\": {\"cpu_cores\": 1}, "
+    "\"due_ns\": 1, "
+    "\"deadline_ns\": 2, \"quantile\": 0.9, \"because\": {\"code\": \"no-need\", \"text\": \"x\", \"constraint\": "
+    "null}, "
+    "\"cost\": 0.1, \"precondition\": \"none\", \"inverse\": \"release\"}]}\n";
+
+static int explain_both_ways(spr_context *c, void *arg) {
+    int rc = SPR_OK;
+    for (int json = 0; json < 2 && rc == SPR_OK; json++) {
+        spr_output *o = NULL;
+        if ((rc = spr_output_create(c, in_scratch("why"), &o)) < 0)
+            return rc;
+        rc = (json ? spr_plan_explain_json : spr_plan_explain)(c, arg, 1, o);
+        if (rc == SPR_OK)
+            rc = spr_output_commit(o);
+        else
+            spr_output_discard(o);
+    }
+    return rc;
+}
+
+static void explaining_survives_every_failing_allocation(void **state) {
+    (void)state;
+    char path[512];
+    snprintf(path, sizeof path, "%s", write_text("plan.json", plan));
+    assert_true(failing_sweep(explain_both_ways, path) > 6);
+}
+
 #define IO_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_begin, scratch_end)
 int main(void) {
     const struct CMUnitTest tests[] = {
         IO_TEST(traces_with_maps_survive_every_failing_allocation),
         IO_TEST(scenarios_survive_every_failing_allocation),
         IO_TEST(default_scenarios_and_fleets_survive_every_failing_allocation),
+        IO_TEST(explaining_survives_every_failing_allocation),
         IO_TEST(documents_survive_every_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

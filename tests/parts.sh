@@ -24,6 +24,7 @@ tests_in() {
     rm -f "$dir"/meson-logs/testlog*.junit.xml
     meson test -C "$dir" --no-rebuild --print-errorlogs --num-processes "$jobs" "$@" || code=$?
     python3 tests/count.py "$dir" >>"$counts" || return 1
+    grep -ho "# SKIP.*" "$dir"/meson-logs/testlog*.txt >>"$counts.skips" # a skip names its reason
     return $code
 }
 

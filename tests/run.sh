@@ -34,6 +34,7 @@ for part in $wanted; do
     started=$SECONDS code=0
     counts=$build/$part.counts
     : >"$counts"
+    : >"$counts.skips"
     ("part_$part") >"$build/$part.log" 2>&1 || code=$?
     read -r p f s < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$counts")
     why=
@@ -48,6 +49,7 @@ for part in $wanted; do
     [ "$f" = 0 ] || tail -n 400 "$build/$part.log"
     awk -v part="$part" -v p="$p" -v f="$f" -v s="$s" -v t=$((SECONDS - started)) -v why="$why" \
         'BEGIN {printf "== %-9s %4d passed %3d failed %3d skipped  %5.1f min%s\n", part, p, f, s, t / 60, why}'
+    sort "$counts.skips" | uniq -c | sed 's/^ *\([0-9]*\) # SKIP/   skipped \1:/'
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
 echo "$passed passed, $failed failed, $skipped skipped"

@@ -21,17 +21,19 @@ void print_message(const char *const format, ...) {
         printf("ok %u - %s # SKIP %s\n", number, va_arg(args, const char *), said);
     } else if (!strncmp(format, "ok ", 3) || !strncmp(format, "not ok ", 7) || !strncmp(format, "1..", 3)) {
         vprintf(format, args);
-        said[0] = 0;
     } else if (format[0] == '#') { /* a verdict's explanation; it may have several lines */
         char text[4096];
         vsnprintf(text, sizeof text, format, args);
         for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
             printf("%s%s\n", line[0] == '#' ? "" : "# ", line);
     } else {
-        vsnprintf(said, sizeof said, format, args);
-        said[strcspn(said, "\n")] = 0;
-        if (said[0])
+        char text[sizeof said];
+        vsnprintf(text, sizeof text, format, args);
+        text[strcspn(text, "\n")] = 0;
+        if (text[0]) { /* kept until something else is said: a file's tests often skip for one reason */
+            memcpy(said, text, sizeof said);
             printf("# %s\n", said);
+        }
     }
     va_end(args);
     fflush(stdout);

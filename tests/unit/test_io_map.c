@@ -255,7 +255,7 @@ static void every_example_map_reads_its_set(void **state) {
             read++;
         }
     if (!read) {
-        print_message("# the shared data are not here: set SPR_DATA\n");
+        print_message("the shared data are not here: set SPR_DATA\n");
         skip();
     }
 }

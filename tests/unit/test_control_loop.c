@@ -12,6 +12,7 @@
 
 #include <shardpredict/backend-sim.h>
 #include <shardpredict/ops/forecaster.h>
+#include <shardpredict/ops/planner.h>
 
 #include "failing_alloc.h"
 #include "small_fleet.h"
@@ -342,6 +343,102 @@ static void a_backend_thread_wakes_the_controller(void **state) {
     end(&l);
 }
 
+/* ---- two shards become one ---- */
+
+/* A planner that splits vm00 over two hosts, and merges the halves as soon as both serve. */
+static int merger_open(const struct spr_env *env, const void *config, void **state) {
+    (void)env;
+    *state = (void *)(uintptr_t)config;
+    return SPR_OK;
+}
+static void merger_close(void *state) { (void)state; }
+static int merger_plan(void *state, const struct spr_plan_input *in, const struct spr_plan_output *out) {
+    int *merged = state;
+    struct spr_shard s[2] = {{.size = sizeof s[0]}, {.size = sizeof s[0]}};
+    if (!spr_fleet_shard_count(in->fleet) && !*merged) {
+        for (int32_t h = 1; h <= 2; h++) {
+            struct spr_action a = {.size = sizeof a,
+                                   .kind = SPR_ACTION_ALLOCATE,
+                                   .host = h,
+                                   .amounts.of = {[SPR_CPU] = 1.25},
+                                   .because = SPR_BECAUSE_OPERATOR,
+                                   .precondition = -1,
+                                   .constraint_host = -1};
+            int rc = out->action(out->sink, &a);
+            if (rc < 0)
+                return rc;
+        }
+        return SPR_OK;
+    }
+    for (int32_t k = 0; k < 2; k++)
+        if (spr_fleet_shard(in->fleet, k, &s[k]) < 0 || s[k].state != SPR_SHARD_SERVING)
+            return SPR_OK;
+    if ((*merged)++)
+        return SPR_OK;
+    struct spr_action a = {.size = sizeof a,
+                           .kind = SPR_ACTION_MERGE,
+                           .inverse = SPR_ACTION_MOVE,
+                           .host = s[1].host,
+                           .shard = s[0].id,
+                           .into = s[1].id,
+                           .amounts = s[0].ready,
+                           .because = SPR_BECAUSE_CONSOLIDATION,
+                           .precondition = SPR_SHARD_SERVING,
+                           .constraint_host = -1};
+    return out->action(out->sink, &a);
+}
+static const struct spr_planner_ops merger = {.size = sizeof merger,
+                                              .name = "merger",
+                                              .license = "MIT",
+                                              .open = merger_open,
+                                              .close = merger_close,
+                                              .plan = merger_plan};
+
+static void two_shards_become_one_without_a_gap(void **state) {
+    (void)state;
+    struct loop l;
+    int merged = 0;
+    begin(&l, SPR_AUTO, &reactive, false);
+    spr_controller_destroy(l.c);
+    struct spr_controller_opts o = {.size = sizeof o,
+                                    .source = &lens_ops,
+                                    .source_config = &l.lens,
+                                    .planner = &merger,
+                                    .planner_config = &merged,
+                                    .driver = spr_sim_driver(),
+                                    .driver_config = l.sim,
+                                    .router = spr_sim_router(),
+                                    .router_config = l.sim,
+                                    .automation = SPR_AUTO,
+                                    .horizon = SPR_NONE,
+                                    .event = on_event,
+                                    .user = &l};
+    assert_int_equal(spr_controller_create(l.ctx, &o, &l.c), SPR_OK);
+    assert_int_equal(spr_controller_step(l.c, at_s(0)), SPR_OK);
+    busy(&l);
+    pass(&l, 180);
+    for (int k = 0; k < 120; k++) {
+        pass(&l, 10);
+        double ready = 0;
+        spr_fleet *f = spr_controller_fleet(l.c);
+        for (int32_t i = 0; i < spr_fleet_shard_count(f); i++) {
+            struct spr_shard s = {.size = sizeof s};
+            spr_fleet_shard(f, i, &s);
+            ready += s.ready.of[SPR_CPU];
+        }
+        spr_fleet_unref(f);
+        assert_true(ready > 2.5 - 1e-9); /* never less than was there before */
+    }
+    assert_true(merged >= 1);
+    spr_fleet *f = spr_controller_fleet(l.c);
+    struct spr_shard s = {.size = sizeof s};
+    assert_int_equal(spr_fleet_shard_count(f), 1);
+    assert_int_equal(spr_fleet_shard(f, 0, &s), SPR_OK);
+    assert_true(fabs(s.ready.of[SPR_CPU] - 2.5) < 1e-9 && s.state == SPR_SHARD_SERVING);
+    spr_fleet_unref(f);
+    end(&l);
+}
+
 /* ---- every allocation fails once ---- */
 
 static int spike(spr_context *ctx, void *sim, spr_controller *c) {
@@ -419,6 +516,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_released_on_missing_data),
         cmocka_unit_test(a_peak_that_comes_every_day_is_met_ahead),
         cmocka_unit_test(a_backend_thread_wakes_the_controller),
+        cmocka_unit_test(two_shards_become_one_without_a_gap),
         cmocka_unit_test(every_allocation_of_the_loop_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

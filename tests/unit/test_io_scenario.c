@@ -180,8 +180,10 @@ static void the_acceptance_scenarios_read(void **state) {
     static const char *const names[] = {"azure_periodic", "azure_random", "bitbrains", "google", "planetlab_20110303"};
     const char *root = getenv("SPR_SOURCE_ROOT"), *data = shared_data("");
     char maps[512], path[1200], folder[1024];
-    if (!root || !data)
+    if (!root || !data) {
+        print_message("the shared data are not here: set SPR_DATA\n");
         skip();
+    }
     snprintf(maps, sizeof maps, "%s/examples/maps", root);
     snprintf(folder, sizeof folder, "%s", data);
     struct spr_scenario_opts o = {.size = sizeof o, .data_dir = folder, .maps_dir = maps};

@@ -18,13 +18,15 @@ const struct verb verbs[] = {
 };
 
 static void help(FILE *to) {
-    fprintf(to, "Usage: shardpredict VERB [OPTION...]\n\n"
-                "Learns how each VM behaves, predicts when and how much it will outgrow its host, and shows what it is\n"
-                "worth to hold slices of other hosts ready before that moment.\n\nVerbs:\n");
+    fprintf(to,
+            "Usage: shardpredict VERB [OPTION...]\n\n"
+            "Learns how each VM behaves, predicts when and how much it will outgrow its host, and shows what it is\n"
+            "worth to hold slices of other hosts ready before that moment.\n\nVerbs:\n");
     for (const struct verb *v = verbs; v->name; v++)
         fprintf(to, "  %-10s %s\n", v->name, v->summary);
-    fprintf(to, "\nshardpredict VERB --help tells more; shardpredict --version prints the version.\n"
-                "Exit codes: 0 done, 1 failed, 2 usage, 3 done but limits broken, 4 nothing to do, 77 cannot run here.\n");
+    fprintf(to,
+            "\nshardpredict VERB --help tells more; shardpredict --version prints the version.\n"
+            "Exit codes: 0 done, 1 failed, 2 usage, 3 done but limits broken, 4 nothing to do, 77 cannot run here.\n");
 }
 
 int main(int argc, const char **argv) {

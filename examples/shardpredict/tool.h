@@ -19,7 +19,8 @@ struct verb {
 };
 extern const struct verb verbs[];
 
-/* A context whose notes go to stderr and whose executor has `threads` threads (0 = one a core). NULL: said on stderr. */
+/* A context whose notes go to stderr and whose executor has `threads` threads (0 = one a core). NULL: said on stderr.
+ */
 spr_context *tool_context(uint64_t seed, int threads);
 void tool_context_free(spr_context *ctx);
 /* Say the context's error on stderr ("shardpredict: FILE:LINE:COLUMN: text") and give the exit code that fits. */
@@ -29,7 +30,8 @@ int tool_usage(const char *verb, const char *format, ...) __attribute__((format(
 /*
  * Options: `table` is a popt table of the verb (its POPT_ARG_... fields store where they say); values that may
  * be given several times are collected by tool_list. Prints help for --help (exit 0) with `about` above and
- * `epilogue` below the options. Returns -1 to go on, or an exit code. *rest: arguments that are no options (NULL ended).
+ * `epilogue` below the options. Returns -1 to go on, or an exit code. *rest: arguments that are no options (NULL
+ * ended).
  */
 int tool_options(const char *verb, const char *about, const char *epilogue, struct poptOption *table, int argc,
                  const char **argv, const char ***rest);
@@ -51,7 +53,8 @@ void tool_progress(void *user, double share, const char *what);
 void tool_progress_end(void);
 bool tool_colour(FILE *to); /* terminal and no NO_COLOR */
 
-/* Sparklines: `count` values in `columns` characters, the largest of each column; NaN is a blank. `room`: 4 * columns + 1. */
+/* Sparklines: `count` values in `columns` characters, the largest of each column; NaN is a blank. `room`: 4 * columns
+ * + 1. */
 bool tool_utf8(void); /* the terminal's character set, as the environment says it */
 void tool_sparkline(const double *values, int64_t count, int columns, bool ascii, char *text, size_t room);
 

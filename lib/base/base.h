@@ -12,8 +12,8 @@
 #include <shardpredict/base.h>
 
 #define SPR_ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define SPR_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define SPR_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define SPR_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define SPR_MAX(a, b)    ((a) > (b) ? (a) : (b))
 
 /* Memory of a context. Blocks from spr__alloc are zeroed and overflow-checked: n items of `each` bytes. */
 void *spr__alloc(const spr_context *ctx, size_t n, size_t each);
@@ -30,12 +30,13 @@ void spr__context_hooks(const spr_context *ctx, struct spr_allocator *out);
 
 /* Errors: leave a record and return its code, so that a call can `return spr__fail(ctx, SPR_E_ARG, "...")`. */
 int spr__fail(const spr_context *ctx, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-int spr__fail_at(const spr_context *ctx, int code, const char *file, int64_t line, int64_t column, const char *format, ...)
-    __attribute__((format(printf, 6, 7)));
+int spr__fail_at(const spr_context *ctx, int code, const char *file, int64_t line, int64_t column, const char *format,
+                 ...) __attribute__((format(printf, 6, 7)));
 int spr__fail_of(const spr_context *ctx, int code, const char *series, const char *host, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int spr__nomem(const spr_context *ctx);
-/* How many allocations failed so far: what goes on after one (a retried driver call) may differ from what would have been. */
+/* How many allocations failed so far: what goes on after one (a retried driver call) may differ from what would have
+ * been. */
 uint64_t spr__starved(const spr_context *ctx);
 void spr__log(const spr_context *ctx, int level, const char *stage, const char *subject, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
@@ -79,15 +80,19 @@ static inline double spr__rand(uint64_t seed, uint64_t stream, uint64_t counter)
 }
 
 /* Bits and text. */
-uint64_t spr__hash_text(const char *text);                       /* FNV-1a 64 */
-bool spr__glob(const char *pattern, const char *text);           /* * and ? only */
-uint32_t spr__crc32c(uint32_t crc, const void *data, size_t n);  /* Castagnoli, as RFC 3720 */
+uint64_t spr__hash_text(const char *text);                      /* FNV-1a 64 */
+bool spr__glob(const char *pattern, const char *text);          /* * and ? only */
+uint32_t spr__crc32c(uint32_t crc, const void *data, size_t n); /* Castagnoli, as RFC 3720 */
 static inline bool spr__bit(const uint8_t *bits, int64_t i) { return (bits[i >> 3] >> (i & 7)) & 1; }
 static inline void spr__bit_set(uint8_t *bits, int64_t i) { bits[i >> 3] |= (uint8_t)(1u << (i & 7)); }
 
 /* A map from text to index; keys are borrowed and must outlive it. */
 struct spr_textmap {
-    struct { const char *key; uint64_t hash; int64_t value; } *slots;
+    struct {
+        const char *key;
+        uint64_t hash;
+        int64_t value;
+    } * slots;
     size_t cap, count;
 };
 int spr__textmap_put(const spr_context *ctx, struct spr_textmap *m, const char *key, int64_t value); /* SPR_E_EXISTS */

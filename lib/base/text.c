@@ -3,14 +3,12 @@
 #include "base/base.h"
 
 #define STR_(x) #x
-#define STR(x) STR_(x)
+#define STR(x)  STR_(x)
 
 const char *spr_version_string(void) {
     return STR(SPR_VERSION_MAJOR) "." STR(SPR_VERSION_MINOR) "." STR(SPR_VERSION_PATCH);
 }
-int32_t spr_version_number(void) {
-    return SPR_VERSION_MAJOR * 1000000 + SPR_VERSION_MINOR * 1000 + SPR_VERSION_PATCH;
-}
+int32_t spr_version_number(void) { return SPR_VERSION_MAJOR * 1000000 + SPR_VERSION_MINOR * 1000 + SPR_VERSION_PATCH; }
 const char *spr_build_license(void) { return "MIT OR Apache-2.0"; }
 
 const char *spr_error_text(int code) {
@@ -39,9 +37,12 @@ static const struct {
     const char *name, *unit;
     int compressible;
 } resources[] = {
-    [SPR_CPU] = {"cpu", "cores", 1},           [SPR_MEMORY] = {"memory", "bytes", 0},
-    [SPR_NET_RX] = {"net_rx", "bit/s", 1},     [SPR_NET_TX] = {"net_tx", "bit/s", 1},
-    [SPR_DISK_READ] = {"disk_read", "byte/s", 1}, [SPR_DISK_WRITE] = {"disk_write", "byte/s", 1},
+    [SPR_CPU] = {"cpu", "cores", 1},
+    [SPR_MEMORY] = {"memory", "bytes", 0},
+    [SPR_NET_RX] = {"net_rx", "bit/s", 1},
+    [SPR_NET_TX] = {"net_tx", "bit/s", 1},
+    [SPR_DISK_READ] = {"disk_read", "byte/s", 1},
+    [SPR_DISK_WRITE] = {"disk_write", "byte/s", 1},
 };
 
 int spr_resource_describe(int resource, struct spr_resource_info *out) {

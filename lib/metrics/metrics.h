@@ -47,7 +47,7 @@ struct spr_metrics {
     struct spr__row *rows;
     size_t row_cap;
     int64_t row_count, steps;
-    int64_t pushes;          /* samples and missing values since the last product */
+    int64_t pushes;         /* samples and missing values since the last product */
     struct spr_textmap ids; /* id -> first row with it */
     struct spr_metrics_notes notes;
 };

@@ -158,4 +158,7 @@ SPR_API int spr_forecast_create(spr_context *ctx, int64_t series, int32_t horizo
 }
 #endif
 /** @} */
+
+#include <shardpredict/forecast-model.h>
+
 #endif

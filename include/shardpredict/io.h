@@ -154,6 +154,14 @@ struct spr_generate_opts {
 SPR_API int spr_generate(spr_context *ctx, const struct spr_generate_opts *opts);
 /**@}*/
 
+/** @name Models */
+/**@{*/
+/** Read a model file. @return 0, SPR_E_NOT_FOUND, SPR_E_IO, or what spr_model_open says; every error names the path */
+SPR_API int spr_model_load(spr_context *ctx, const char *path, spr_model **out);
+/** Write a model: beside its target, then renamed over it; a full disk leaves the old file. @return 0, SPR_E_IO, SPR_E_NOMEM */
+SPR_API int spr_model_save(spr_context *ctx, const spr_model *model, const char *path);
+/**@}*/
+
 /** @name JSON and HTML out */
 /**@{*/
 /** Profiles as JSON (doc/schema/profile.json). */

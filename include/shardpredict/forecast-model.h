@@ -44,6 +44,7 @@ struct spr_model_info {
     double naive_loss;     /**< the same of seasonal naive or last value, the better one */
     double coverage95;     /**< share of the held-out tail at or below its 0.95 quantile */
     const char *text;      /**< one line for people; lives as long as the model */
+    int64_t newest_step;   /**< one past the newest step it learnt from, counted since 1970; 0 = not known */
 };
 
 /**

@@ -28,8 +28,9 @@ struct info {
     int32_t kind, horizon, level_count, members;
     int64_t step_ns, context, weights;
     double loss, naive_loss, coverage95;
+    int64_t newest_step;
 };
-_Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 32 && sizeof(struct info) == 64,
+_Static_assert(sizeof(struct header) == 64 && sizeof(struct entry) == 32 && sizeof(struct info) == 72,
                "the file's structs have no padding");
 
 struct spr_model {
@@ -59,7 +60,7 @@ static int check_info(const spr_context *ctx, const char *name, uint32_t index, 
     memcpy(&i, payload, sizeof i);
     const double *levels = (const double *)((const char *)payload + sizeof i);
     bool good = i.kind >= SPR_MODEL_AUTO && i.kind <= SPR_MODEL_HYBRID && i.horizon >= 1 && i.level_count >= 1 &&
-                i.members >= 0 && i.step_ns >= 1 && i.context >= 0 && i.weights >= 0 &&
+                i.members >= 0 && i.step_ns >= 1 && i.context >= 0 && i.weights >= 0 && i.newest_step >= 0 &&
                 (size_t)i.level_count < (size - sizeof i) / sizeof *levels + 1;
     size_t text = good ? sizeof i + (size_t)i.level_count * sizeof *levels : size;
     good =
@@ -219,8 +220,9 @@ int spr_model_open(spr_context *ctx, const char *name, const void *image, size_t
 static int pack_info(const spr_context *ctx, const struct spr_model_info *given, unsigned char **out, size_t *bytes) {
     size_t levels = (size_t)SPR_MAX(given->level_count, 0) * sizeof *given->levels;
     size_t text = given->text ? strlen(given->text) : 0;
-    struct info i = {given->kind,    given->horizon, given->level_count, given->members,    given->step_ns,
-                     given->context, given->weights, given->loss,        given->naive_loss, given->coverage95};
+    struct info i = {given->kind,       given->horizon,    given->level_count, given->members,
+                     given->step_ns,    given->context,    given->weights,     given->loss,
+                     given->naive_loss, given->coverage95, given->newest_step};
     unsigned char *p = given->levels ? spr__alloc(ctx, sizeof i + levels + text + 1, 1) : NULL;
     if (!p)
         return given->levels ? spr__nomem(ctx) : spr__fail(ctx, SPR_E_ARG, "a model needs quantile levels");
@@ -350,7 +352,8 @@ int spr_model_describe(const spr_model *m, struct spr_model_info *out) {
                                     .loss = i.loss,
                                     .naive_loss = i.naive_loss,
                                     .coverage95 = i.coverage95,
-                                    .text = (const char *)p + sizeof i + (size_t)i.level_count * sizeof(double)};
+                                    .text = (const char *)p + sizeof i + (size_t)i.level_count * sizeof(double),
+                                    .newest_step = i.newest_step};
     return spr__out_copy(out, &newest, sizeof newest);
 }
 

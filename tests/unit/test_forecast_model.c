@@ -24,6 +24,7 @@ static struct spr_model_info info_of(void) {
                                    .loss = .21,
                                    .naive_loss = .3,
                                    .coverage95 = .948,
+                                   .newest_step = 5988,
                                    .text = "two nets of 64-64, trained on 250 series"};
 }
 
@@ -79,7 +80,8 @@ static void what_was_put_in_comes_out(void **state) {
         assert_int_equal(info.kind, SPR_MODEL_NET);
         assert_int_equal(info.horizon, 24);
         assert_memory_equal(info.levels, levels, sizeof levels);
-        assert_true(info.step_ns == 300000000000 && info.weights == 18000 && info.coverage95 == .948);
+        assert_true(info.step_ns == 300000000000 && info.weights == 18000 && info.newest_step == 5988 &&
+                    info.coverage95 == .948);
         assert_string_equal(info.text, info_of().text);
         spr_model_unref(again);
     }

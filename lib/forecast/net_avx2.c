@@ -22,6 +22,8 @@ typedef __m256 MASK;
 #define SQRT(a)         _mm256_sqrt_ps(a)
 #define ABS(a)          _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
 #define ROUND(a)        _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+/* What is left of a above the next lower integer. */
+#define FRACTION(a)     SUB(a, _mm256_floor_ps(a))
 #define LESS(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define PICK(m, a, b)   _mm256_blendv_ps(b, a, m)
 /* Magnitude of a, sign of b. */
@@ -49,8 +51,20 @@ static inline V SPLIT(V x, V *part) {
     return _mm256_cvtepi32_ps(power);
 }
 
+/* a times two to the integer below n, -126 <= n < 128. */
+static inline V SCALE(V a, V n) {
+    __m256i power = _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(n)), _mm256_set1_epi32(127));
+    return MUL(a, _mm256_castsi256_ps(_mm256_slli_epi32(power, 23)));
+}
+
+#define LSTM_ROWS     3
 #define GEMM_NV       2
 #define GEMM_ROWS_MAX 8
 #define GEMM_ROWS(nv) ((nv) == 2 ? 6 : 8)
 #include "forecast/net_gemm.h"
 #include "forecast/net_kernel.h"
+#include "forecast/net_lstm_kernel.h"
+
+const struct spr__net_kernels NET_NAME = {
+    W, gemm_nn, gemm_nt, gemm_tn, vexp, vsigmoid, vtanh, vsoftplus, vasinh, adam, lstm_pack, lstm_step, lstm_back,
+};

@@ -26,6 +26,9 @@ typedef __mmask16 MASK;
 #define ABS(a)          _mm512_abs_ps(a)
 #define ROUND(a)        _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
 #define POW2(a, n)      _mm512_scalef_ps(a, n)
+/* What is left of a above the next lower integer, and a times two to that integer. */
+#define FRACTION(a)     _mm512_reduce_ps(a, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)
+#define SCALE(a, n)     _mm512_scalef_ps(a, n)
 #define LESS(a, b)      _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define PICK(m, a, b)   _mm512_mask_blend_ps(m, b, a)
 /* Magnitude of a, sign of b. */
@@ -41,8 +44,14 @@ static inline V SPLIT(V x, V *part) {
     return _mm512_cvtepi32_ps(power);
 }
 
+#define LSTM_ROWS     6
 #define GEMM_NV       4
 #define GEMM_ROWS_MAX 12
 #define GEMM_ROWS(nv) ((nv) == 4 ? 6 : (nv) == 3 ? 8 : 12)
 #include "forecast/net_gemm.h"
 #include "forecast/net_kernel.h"
+#include "forecast/net_lstm_kernel.h"
+
+const struct spr__net_kernels NET_NAME = {
+    W, gemm_nn, gemm_nt, gemm_tn, vexp, vsigmoid, vtanh, vsoftplus, vasinh, adam, lstm_pack, lstm_step, lstm_back,
+};

@@ -105,7 +105,3 @@ static void adam(int64_t n, float *w, const float *g, float *m, float *v, float 
         STOREN(v + i, r, vv);
     }
 }
-
-const struct spr__net_kernels NET_NAME = {
-    W, gemm_nn, gemm_nt, gemm_tn, vexp, vsigmoid, vtanh, vsoftplus, vasinh, adam,
-};

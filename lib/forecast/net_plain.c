@@ -73,8 +73,59 @@ static void adam(int64_t n, float *w, const float *g, float *m, float *v, float 
     }
 }
 
+static void lstm_pack(int depth, int units, const float *w, float *packed) {
+    memcpy(packed, w, sizeof *w * 4 * (size_t)units * (size_t)depth);
+}
+
+static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+enum { UNITS = 16 }; /* at a time: their sums stay on the stack */
+
+static void lstm_units(const struct spr__lstm_step *s, ptrdiff_t r, int u, int n) {
+    const float *in = s->in + r * s->ld_in;
+    const ptrdiff_t units = s->units;
+    float z[4][UNITS] = {{0}};
+    for (int p = 0; p < s->depth; p++)
+        for (int g = 0; g < 4; g++)
+            for (int j = 0; j < n; j++)
+                z[g][j] += in[p] * s->packed[((ptrdiff_t)p * 4 + g) * units + u + j];
+    for (int j = 0; j < n; j++) {
+        float i = sigmoid(z[0][j]), f = sigmoid(z[1][j]), g = tanhf(z[2][j]), o = sigmoid(z[3][j]);
+        float c = f * s->c_before[r * units + u + j] + i * g, t = tanhf(c);
+        s->c[r * units + u + j] = c;
+        s->h[r * s->ld_h + u + j] = o * t;
+        if (s->trace) {
+            const float keep[5] = {i, f, g, o, t};
+            for (int k = 0; k < 5; k++)
+                s->trace[(r * 5 + k) * units + u + j] = keep[k];
+        }
+    }
+}
+
+static void lstm_step(const struct spr__lstm_step *s) {
+    for (int r = 0; r < s->rows; r++)
+        for (int u = 0; u < s->units; u += UNITS)
+            lstm_units(s, r, u, SPR_MIN(UNITS, s->units - u));
+}
+
+static void lstm_back(const struct spr__lstm_back *b) {
+    const ptrdiff_t n = b->units;
+    for (ptrdiff_t r = 0; r < b->rows; r++)
+        for (ptrdiff_t u = 0; u < n; u++) {
+            const float *trace = b->trace + r * 5 * n + u;
+            float i = trace[0], f = trace[n], g = trace[2 * n], o = trace[3 * n], t = trace[4 * n];
+            float dh = b->dh[r * n + u], dc = b->dc[r * n + u] + dh * o * (1.0f - t * t);
+            float *to = b->dgates + r * 4 * n + u;
+            to[0] = dc * g * i * (1.0f - i);
+            to[n] = dc * b->c_before[r * n + u] * f * (1.0f - f);
+            to[2 * n] = dc * i * (1.0f - g * g);
+            to[3 * n] = dh * t * o * (1.0f - o);
+            b->dc[r * n + u] = dc * f;
+        }
+}
+
 const struct spr__net_kernels spr__net_plain = {
-    1, gemm_nn, gemm_nt, gemm_tn, vexp, vsigmoid, vtanh, vsoftplus, vasinh, adam,
+    1, gemm_nn, gemm_nt, gemm_tn, vexp, vsigmoid, vtanh, vsoftplus, vasinh, adam, lstm_pack, lstm_step, lstm_back,
 };
 
 const struct spr__net_kernels *spr__net_kernels_for(int simd) {

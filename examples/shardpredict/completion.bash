@@ -12,7 +12,7 @@ _shardpredict() {
     fi
     case $prev in
     --policy) mapfile -t COMPREPLY < <(compgen -W "$policies" -- "$cur"); return ;;
-    --method) mapfile -t COMPREPLY < <(compgen -W "auto seasonal-naive weekly-naive last-value holt-winters exponential-smoothing mix" -- "$cur"); return ;;
+    --method) mapfile -t COMPREPLY < <(compgen -W "auto seasonal-naive weekly-naive last-value holt-winters exponential-smoothing mix gsl-wavelet" -- "$cur"); return ;;
     esac
     if [[ $cur == -* ]]; then
         local options

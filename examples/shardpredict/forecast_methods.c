@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <shardpredict/backend-gsl.h>
+
 #include "forecast.h"
 
 enum { CHUNK = 64, TRIALS = 3, SHARPNESS = 8 };
@@ -34,7 +36,8 @@ static const struct method *method_of(const char *name) {
 }
 
 bool method_known(const char *name) {
-    return !strcmp(name, "auto") || method_of(name) || spr_forecaster_by_name(name) != NULL;
+    return !strcmp(name, "auto") || method_of(name) || tool_method_optional(name) ||
+           spr_forecaster_by_name(name) != NULL;
 }
 
 /* ---- one method on one panel ---- */
@@ -50,9 +53,10 @@ static double period_of(const struct forecast_job *job, const struct method *m) 
 static int run_method(const struct forecast_job *job, const char *name, const struct spr_panel *panel,
                       spr_forecast **out) {
     const struct method *m = method_of(name);
-    const struct spr_forecaster_ops *ops = spr_forecaster_by_name(m ? m->table : name);
+    const struct spr_forecaster_ops *ops = tool_forecaster(m ? m->table : name);
     struct spr_seasonal_naive_opts naive = {.size = sizeof naive};
     struct spr_holt_winters_opts hw = {.size = sizeof hw};
+    struct spr_gsl_wavelet_opts wavelet = {.size = sizeof wavelet, .period = job->period};
     struct spr_forecaster_opts opts = {.size = sizeof opts,
                                        .step_ns = spr_series_step_ns(job->series),
                                        .horizon = job->horizon,
@@ -63,6 +67,8 @@ static int run_method(const struct forecast_job *job, const char *name, const st
         naive.period = hw.period = period_of(job, m);
     if (m)
         opts.config = ops == spr_forecaster_seasonal_naive() ? (const void *)&naive : &hw;
+    if (!strcmp(name, "gsl-wavelet"))
+        opts.config = &wavelet;
     int rc = spr_forecaster_create(job->ctx, ops, &opts, &f);
     if (rc >= 0)
         rc = spr_forecaster_fit(f, panel, 0, 0);

@@ -58,6 +58,15 @@ bool tool_colour(FILE *to); /* terminal and no NO_COLOR */
 bool tool_utf8(void); /* the terminal's character set, as the environment says it */
 void tool_sparkline(const double *values, int64_t count, int columns, bool ascii, char *text, size_t room);
 
+/*
+ * A forecasting method by its name: of the core, or of a library that need not be there. Is it one of those? Where its
+ * library is missing: 77 after naming the package on stderr, else 0.
+ */
+struct spr_forecaster_ops;
+const struct spr_forecaster_ops *tool_forecaster(const char *name);
+bool tool_method_optional(const char *name);
+int tool_method_missing(const char *verb, const char *name);
+
 /* Process figures. */
 double tool_cpu_s(void), tool_wall_s(void);
 int64_t tool_peak_rss(void);

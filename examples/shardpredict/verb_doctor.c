@@ -36,7 +36,8 @@ static const struct backend {
      "virtual functions of network cards"},
     {"etcd", "libshardpredict-etcd" SO, "spr_etcd_coordinator", "libcurl4-openssl-dev",
      "leases for several controllers"},
-    {"gsl", "libshardpredict-gsl" SO, "spr_gsl_forecaster", "libgsl-dev", "wavelet forecaster (GPL-3.0-or-later)"},
+    {"gsl", "libshardpredict-gsl" SO, "spr_forecaster_gsl_wavelet", "libgsl-dev",
+     "wavelet forecaster (GPL-3.0-or-later)"},
 };
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -26,7 +26,8 @@ static const char about[] =
     "[case,]series,metric,origin,h,point,q0.1,... with h counting from 1.";
 static const char epilogue[] =
     "Methods: auto, seasonal-naive (yesterday again), weekly-naive, last-value, holt-winters (daily season),\n"
-    "exponential-smoothing (no season); any other forecaster of the library by its name.\n"
+    "exponential-smoothing (no season); any other forecaster of the library by its name; gsl-wavelet (scales by\n"
+    "wavelets, an autoregressive model each) where the package libshardpredict-gsl0 is installed.\n"
     "Example: shardpredict forecast --trace fleet.csv --horizon 12 --quantiles 0.1,0.5,0.9,0.99 > forecast.csv";
 
 static struct poptOption table[] = {
@@ -156,6 +157,8 @@ int verb_forecast(int argc, const char **argv) {
     args.method = "auto", args.quantiles = "0.1,0.25,0.5,0.75,0.9,0.95,0.99";
     int rc = tool_options("forecast", about, epilogue, table, argc, argv, NULL);
     if (rc >= 0 || (rc = check_args(levels, &level_count, origins, &origin_count)) > 0)
+        return rc;
+    if ((rc = tool_method_missing("forecast", args.method)) > 0)
         return rc;
     spr_context *ctx = tool_context((uint64_t)args.seed, args.threads);
     if (!ctx)

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 
-from house import run
+from house import Skip, run
 
 TOOL, WORK = sys.argv[1], os.path.join(sys.argv[2], "forecast")
 STEPS, CUT = 900, 800
@@ -36,9 +36,14 @@ def cases(name, rows):
     return path
 
 
-def call(*args):
+def call(*args, **more):
     return subprocess.run([TOOL, "forecast", *map(str, args)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True)
+                          stderr=subprocess.PIPE, text=True, **more)
+
+
+def has_gsl():
+    r = subprocess.run([TOOL, "doctor", "--json"], stdout=subprocess.PIPE, text=True)
+    return any(b["name"] == "gsl" and b["built"] for b in json.loads(r.stdout)["backends"])
 
 
 def rows_of(r):
@@ -80,7 +85,7 @@ def strict_refuses_what_has_no_history():
 def nothing_after_the_origin_is_seen():
     wrong = []
     one, other = trace("a.csv"), trace("b.csv", lambda vm, t, v: v if t < CUT else 99 - v)
-    for method in ("auto", "seasonal-naive", "holt-winters", "last-value"):
+    for method in ("auto", "seasonal-naive", "holt-winters", "last-value", *(["gsl-wavelet"] if has_gsl() else [])):
         a, b = (call("--trace", f, "--horizon", 24, "--origins", CUT, "--method", method, "--quantiles", "0.5,0.99")
                 for f in (one, other))
         # vm2 has no history there: what answers it may come from the trace as a whole
@@ -106,6 +111,23 @@ def a_season_is_followed():
     error = [abs(float(x["point"]) - 2.885 - math.sin(2 * math.pi * (CUT + int(x["h"]) - 1) / 288)) for x in rows_of(r)
              if x["series"] == "vm0" and x["metric"] == "cpu"]
     return [] if len(error) == 50 and sum(error) / 50 < 0.35 else [str(error)]
+
+
+def a_method_of_a_library_works_where_it_is_installed():
+    if not has_gsl():
+        raise Skip("libshardpredict-gsl is not built; package libgsl-dev")
+    r = call("--trace", trace("a.csv"), "--horizon", 50, "--origins", CUT, "--method", "gsl-wavelet", "--quantiles", "0.1,0.9")
+    error = [abs(float(x["point"]) - 2.885 - math.sin(2 * math.pi * (CUT + int(x["h"]) - 1) / 288)) for x in rows_of(r)
+             if x["series"] == "vm0" and x["metric"] == "cpu"]
+    return [] if len(error) == 50 and sum(error) / 50 < 0.35 else [r.stderr, str(error)]
+
+
+def a_method_of_a_missing_library_exits_77_and_names_the_package():
+    """An empty file of the library's name is found first and cannot be opened: as good as none."""
+    open(os.path.join(WORK, "libshardpredict-gsl.so.0"), "w").close()
+    r = call("--trace", trace("a.csv"), "--method", "gsl-wavelet", env=dict(os.environ, LD_LIBRARY_PATH=WORK))
+    ok = r.returncode == 77 and not r.stdout and "libshardpredict-gsl0" in r.stderr and "gsl-wavelet" in r.stderr
+    return [] if ok else [f"exit {r.returncode}: {r.stderr}"]
 
 
 def json_says_the_same():
@@ -153,4 +175,5 @@ os.makedirs(WORK, exist_ok=True)
 run([(f.__name__.replace("_", " "), f) for f in (
     the_csv_has_the_documented_form, exactly_the_cases_are_answered_under_their_own_names, strict_refuses_what_has_no_history,
     nothing_after_the_origin_is_seen, history_limits_what_is_seen, threads_change_nothing, a_season_is_followed,
+    a_method_of_a_library_works_where_it_is_installed, a_method_of_a_missing_library_exits_77_and_names_the_package,
     json_says_the_same, windows_say_when_a_threshold_is_passed, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])

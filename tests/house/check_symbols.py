@@ -10,10 +10,12 @@ from house import declared, public_headers, read, run
 
 NM, READELF = sys.argv[1:3]
 LIBS = dict(a.split("=", 1) for a in sys.argv[3:])
-MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim": "lib/backends/sim/shardpredict-sim.map"}
+MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim": "lib/backends/sim/shardpredict-sim.map",
+        "gsl": "lib/backends/gsl/shardpredict-gsl.map"}
 LIBC = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 OWN = {"libshardpredict.so"}
-ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.1", "libfyaml.so.0"}}
+ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.1", "libfyaml.so.0"},
+           "gsl": LIBC | {"libgsl.so.27", "libgsl.so.28", "libgslcblas.so.0"}}
 
 
 def output(*cmd):
@@ -23,8 +25,8 @@ def output(*cmd):
 def headers_of(lib):
     if lib == "io":
         return [h for h in public_headers() if h.endswith("/io.h")]
-    if lib == "sim":
-        return [h for h in public_headers() if h.endswith("/backend-sim.h")]
+    if lib != "core":
+        return [h for h in public_headers() if h.endswith(f"/backend-{lib}.h")]
     return [h for h in public_headers() if not re.search(r"/(io|backend-\w+)\.h$", h)]
 
 
@@ -68,7 +70,7 @@ def soname(lib):
     text = read("include/shardpredict/version.h")
     abi = re.search(r"define SPR_ABI_VERSION (\d+)", text).group(1)
     got = re.findall(r"SONAME.*\[(.*)\]", output(READELF, "-d", LIBS[lib]))
-    want = {"core": "libshardpredict", "io": "libshardpredict-io", "sim": "libshardpredict-sim"}[lib] + ".so." + abi
+    want = ("libshardpredict" if lib == "core" else "libshardpredict-" + lib) + ".so." + abi
     return [] if got == [want] else [f"{got}, expected {want}"]
 
 

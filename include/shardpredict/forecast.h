@@ -161,5 +161,6 @@ SPR_API int spr_forecast_create(spr_context *ctx, int64_t series, int32_t horizo
 
 #include <shardpredict/forecast-model.h>
 #include <shardpredict/forecast-calibration.h>
+#include <shardpredict/forecast-event.h>
 
 #endif

@@ -49,6 +49,9 @@ void spr__forecast_blank(spr_forecast *f); /* NaN everywhere */
 /* Sort quantiles that cross; -1, or the first series that holds a number that is not finite. */
 int64_t spr__forecast_seal(spr_forecast *f);
 
+/* Chance to pass a threshold, from n rising quantiles q of rising levels p; as spr_forecast_exceeds. */
+double spr__forecast_chance(const double *q, const double *p, int32_t n, double threshold);
+
 /* 0, or SPR_E_ARG unless the levels rise inside (0, 1). */
 int spr__levels_check(const spr_context *ctx, const double *levels, int32_t count);
 

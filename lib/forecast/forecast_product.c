@@ -124,7 +124,7 @@ static double tail(const double *q, const double *p, int32_t inner, int32_t oute
     return chance < 0.0 ? 0.0 : chance > 1.0 ? 1.0 : chance;
 }
 
-static double exceeds(const double *q, const double *p, int32_t n, double threshold) {
+double spr__forecast_chance(const double *q, const double *p, int32_t n, double threshold) {
     if (isnan(threshold))
         return NAN;
     if (threshold < q[0])
@@ -143,7 +143,7 @@ double spr_forecast_exceeds(const spr_forecast *f, int64_t series, int32_t h, do
     if (!f || series < 0 || series >= f->series || h < 0 || h >= f->horizon)
         return NAN;
     size_t at = (size_t)series * (size_t)f->horizon + (size_t)h;
-    return exceeds(f->quantiles + at * (size_t)f->level_count, f->levels, f->level_count, threshold);
+    return spr__forecast_chance(f->quantiles + at * (size_t)f->level_count, f->levels, f->level_count, threshold);
 }
 
 static int32_t level_near(const spr_forecast *f, double wanted) {

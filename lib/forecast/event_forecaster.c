@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The forecaster around a forecaster: learns what events do, hands the inner one a history without them, and puts them
+ * back into what it says.
+ */
+#include "forecast/event.h"
+
+struct events {
+    spr_context *ctx;
+    spr_forecaster *inner;
+    struct spr_event_effects *effects;
+    bool own;
+    int32_t horizon, level_count;
+    const double *levels;
+    double *clean; /* of a fit under way: [series][steps] */
+    int64_t series, steps, first_step;
+    double *scratch; /* [series][3 x level_count] */
+    int64_t scratch_rows;
+};
+
+/* ---- open, close ---- */
+
+static void drop_clean(struct events *v) {
+    spr__free(v->ctx, v->clean, (size_t)(v->series * v->steps), sizeof *v->clean);
+    v->clean = NULL, v->series = v->steps = 0;
+}
+
+static void drop_scratch(struct events *v) {
+    spr__free(v->ctx, v->scratch, (size_t)v->scratch_rows * 3 * (size_t)v->level_count, sizeof *v->scratch);
+    v->scratch = NULL, v->scratch_rows = 0;
+}
+
+static void events_close(void *state) {
+    struct events *v = state;
+    spr_context *ctx = v->ctx;
+    drop_clean(v);
+    drop_scratch(v);
+    spr_forecaster_destroy(v->inner);
+    if (v->own)
+        spr_event_effects_destroy(v->effects);
+    spr__free(ctx, v, 1, sizeof *v);
+}
+
+static int open_effects(struct events *v, const struct spr_forecaster_env *env, const struct spr_events_opts *o) {
+    struct spr_event_effects_opts eo = {.size = sizeof eo,
+                                        .calendar = o->calendar,
+                                        .step_ns = env->step_ns,
+                                        .origin_ns = o->origin_ns,
+                                        .reach_ns = o->reach_ns};
+    v->own = !o->effects;
+    v->effects = o->effects;
+    if (v->own)
+        return spr_event_effects_create(v->ctx, &eo, &v->effects);
+    if (o->effects->calendar != o->calendar || o->effects->step_ns != env->step_ns ||
+        o->effects->origin_ns != o->origin_ns)
+        return spr__fail(v->ctx, SPR_E_ARG, "events: the given effects have another calendar, step or origin");
+    return SPR_OK;
+}
+
+static int events_open(const struct spr_forecaster_env *env, void **state) {
+    struct spr_events_opts o;
+    spr_context *ctx = env->env->context;
+    int rc = spr__opts_copy(ctx, "spr_events_opts", env->config, &o, sizeof o);
+    if (rc < 0)
+        return rc;
+    if (!o.calendar)
+        return spr__fail(ctx, SPR_E_ARG, "events: a calendar is required");
+    struct events *v = spr__alloc(ctx, 1, sizeof *v);
+    if (!v)
+        return spr__nomem(ctx);
+    v->ctx = ctx;
+    v->horizon = env->horizon, v->level_count = env->level_count, v->levels = env->levels;
+    struct spr_forecaster_opts fo = {sizeof fo,        env->step_ns, env->horizon,
+                                     env->level_count, env->levels,  o.inner_config};
+    rc = open_effects(v, env, &o);
+    if (rc == SPR_OK)
+        rc = spr_forecaster_create(ctx, o.inner ? o.inner : spr_forecaster_mix(), &fo, &v->inner);
+    if (rc < 0) {
+        events_close(v);
+        return rc;
+    }
+    *state = v;
+    return SPR_OK;
+}
+
+/* ---- history without events ---- */
+
+struct clean_job {
+    const struct events *v;
+    const struct spr_panel *panel;
+    const struct event_touches *touches;
+    int64_t first;
+    double *out;
+    bool running; /* new steps, not a whole history */
+};
+
+/* Is an event near the step that still goes on when the history ends? */
+static bool under_way(const struct clean_job *job, const struct event_touch *from, const struct event_touch *to) {
+    for (; from < to; from++)
+        if (from->near->end + job->v->effects->reach > (double)(job->first + job->panel->steps))
+            return true;
+    return false;
+}
+
+static void clean_row(void *arg, size_t s) {
+    const struct clean_job *job = arg;
+    int64_t steps = job->panel->steps;
+    const struct event_touches *all = job->touches;
+    for (int64_t t = 0; t < steps; t++) {
+        const struct event_touch *from = all->items + all->first[t], *to = all->items + all->first[t + 1];
+        double lift = spr__event_lift(job->v->effects, (int64_t)s, from, to, job->first + t,
+                                      job->running || under_way(job, from, to));
+        double y = spr__panel_value(job->panel, (int64_t)s, t);
+        job->out[(int64_t)s * steps + t] = lift < 0 || lift > 0 ? y / exp(lift) : y;
+    }
+}
+
+static int clean(const struct events *v, const struct spr_panel *p, int64_t first, bool running, double *out) {
+    struct event_touches touches;
+    int rc = spr__event_touches(v->effects, first, p->steps, false, &touches);
+    if (rc < 0)
+        return rc;
+    struct clean_job job = {v, p, &touches, first, out, running};
+    spr__parallel(v->ctx, (size_t)p->series, clean_row, &job);
+    spr__event_touches_free(v->ctx, &touches);
+    return SPR_OK;
+}
+
+static struct spr_panel panel_of(const struct spr_panel *p, const double *data) {
+    return (struct spr_panel){.size = sizeof(struct spr_panel),
+                              .data = data,
+                              .series = p->series,
+                              .steps = p->steps,
+                              .series_stride = p->steps * (int64_t)sizeof *data,
+                              .step_stride = sizeof *data,
+                              .censored = p->censored,
+                              .censored_stride = p->censored_stride};
+}
+
+/* ---- slots ---- */
+
+static int begin_fit(struct events *v, const struct spr_panel *p, int64_t first_step) {
+    drop_clean(v);
+    int rc = spr_event_effects_fit(v->effects, p, first_step);
+    if (rc < 0)
+        return rc;
+    v->clean = spr__alloc(v->ctx, (size_t)(p->series * p->steps), sizeof *v->clean);
+    if (!v->clean)
+        return spr__nomem(v->ctx);
+    v->series = p->series, v->steps = p->steps, v->first_step = first_step;
+    if ((rc = clean(v, p, first_step, false, v->clean)) < 0)
+        drop_clean(v);
+    return rc;
+}
+
+static int events_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
+    struct events *v = state;
+    int rc = SPR_OK;
+    bool resumed =
+        v->clean && v->series == history->series && v->steps == history->steps && v->first_step == first_step;
+    if (!resumed && (rc = begin_fit(v, history, first_step)) < 0)
+        return rc;
+    if (v->scratch_rows != history->series) {
+        drop_scratch(v);
+        v->scratch = spr__alloc(v->ctx, (size_t)history->series * 3 * (size_t)v->level_count, sizeof *v->scratch);
+        if (!v->scratch)
+            return spr__nomem(v->ctx);
+        v->scratch_rows = history->series;
+    }
+    struct spr_panel p = panel_of(history, v->clean);
+    rc = spr_forecaster_fit(v->inner, &p, first_step, budget);
+    if (rc != SPR_AGAIN)
+        drop_clean(v);
+    return rc;
+}
+
+static int events_update(void *state, const struct spr_panel *steps) {
+    struct events *v = state;
+    size_t cells = (size_t)(steps->series * steps->steps);
+    double *out = spr__alloc(v->ctx, cells, sizeof *out);
+    if (!out)
+        return spr__nomem(v->ctx);
+    int rc = clean(v, steps, v->effects->next, true, out);
+    struct spr_panel p = panel_of(steps, out);
+    if (rc == SPR_OK)
+        rc = spr_forecaster_update(v->inner, &p);
+    if (rc == SPR_OK)
+        rc = spr_event_effects_update(v->effects, steps);
+    spr__free(v->ctx, out, cells, sizeof *out);
+    return rc;
+}
+
+struct predict_job {
+    const struct events *v;
+    const spr_forecast *inner;
+    const struct event_touches *touches;
+    struct spr_forecaster_output *out;
+};
+
+static void predict_row(void *arg, size_t s) {
+    const struct predict_job *job = arg;
+    const struct events *v = job->v;
+    const struct event_touches *all = job->touches;
+    size_t horizon = (size_t)v->horizon, levels = (size_t)v->level_count;
+    double *points = job->out->points + s * horizon, *quantiles = job->out->quantiles + s * horizon * levels;
+    memcpy(points, spr_forecast_points(job->inner) + s * horizon, horizon * sizeof *points);
+    memcpy(quantiles, spr_forecast_quantiles(job->inner) + s * horizon * levels, horizon * levels * sizeof *quantiles);
+    for (size_t h = 0; h < horizon; h++)
+        spr__event_apply(v->effects, (int64_t)s, all->items + all->first[h], all->items + all->first[h + 1],
+                         v->effects->next + (int64_t)h, v->levels, v->level_count, &points[h], quantiles + h * levels,
+                         v->scratch + s * 3 * levels);
+}
+
+/* What is seen now, without the events of the running step. */
+static double *clean_now(const struct events *v, const double *now, const struct event_touches *all) {
+    size_t rows = (size_t)v->effects->series;
+    double *out = spr__alloc(v->ctx, rows, sizeof *out);
+    for (size_t s = 0; out && s < rows; s++)
+        out[s] = now[s] / exp(spr__event_lift(v->effects, (int64_t)s, all->items, all->items + all->first[1],
+                                              v->effects->next, true));
+    return out;
+}
+
+static int predict(const struct events *v, const double *now, const struct event_touches *touches,
+                   struct spr_forecaster_output *out) {
+    spr_forecast *inner = NULL;
+    double *bare = now ? clean_now(v, now, touches) : NULL;
+    if (now && !bare)
+        return spr__nomem(v->ctx);
+    int rc = spr_forecaster_predict(v->inner, bare, &inner);
+    spr__free(v->ctx, bare, (size_t)v->effects->series, sizeof *bare);
+    if (rc < 0)
+        return rc;
+    struct predict_job job = {v, inner, touches, out};
+    spr__parallel(v->ctx, (size_t)out->series, predict_row, &job);
+    spr_forecast_unref(inner);
+    return SPR_OK;
+}
+
+static int events_predict(void *state, const double *now, struct spr_forecaster_output *out) {
+    struct events *v = state;
+    struct event_touches touches;
+    int rc = spr__event_touches(v->effects, v->effects->next, v->horizon, false, &touches);
+    if (rc == SPR_OK) {
+        rc = predict(v, now, &touches, out);
+        spr__event_touches_free(v->ctx, &touches);
+    }
+    return rc;
+}
+
+const struct spr_forecaster_ops *spr_forecaster_events(void) {
+    static const struct spr_forecaster_ops ops = {.size = sizeof ops,
+                                                  .name = "events",
+                                                  .license = "MIT OR Apache-2.0",
+                                                  .caps = SPR_CAP_ANY_THREAD,
+                                                  .open = events_open,
+                                                  .close = events_close,
+                                                  .fit = events_fit,
+                                                  .update = events_update,
+                                                  .predict = events_predict};
+    return &ops;
+}

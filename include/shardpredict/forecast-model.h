@@ -66,6 +66,67 @@ SPR_API spr_model *spr_model_ref(spr_model *m);
 /** One reference less. NULL is fine. */
 SPR_API void spr_model_unref(spr_model *m);
 
+/** Learns a model. Opaque; belongs to its creator; one thread at a time (it uses the context's executor inside). */
+typedef struct spr_trainer spr_trainer;
+
+/** Options of spr_trainer_create. */
+struct spr_trainer_opts {
+    size_t size;           /**< sizeof this struct */
+    int64_t step_ns;       /**< length of a step; 0 = 300 s */
+    int32_t horizon;       /**< steps ahead, at most 4096; 0 = 12 */
+    int32_t kind;          /**< ::spr_model_kind */
+    int32_t level_count;   /**< 0 = .1 .2 .3 .4 .5 .6 .7 .8 .9 10/11 .95 .99; at most 64 */
+    int32_t members;       /**< nets averaged, at most 16; 0 = what the kind of series asks for */
+    const double *levels;  /**< rising, in (0, 1); copied */
+    int64_t context;       /**< steps before the origin that the model sees; 0 = what the series allow */
+    double effort;         /**< times the usual number of minibatches; 0 = 1 */
+};
+/** What is known of the series of a panel besides their values. */
+struct spr_training_opts {
+    size_t size;             /**< sizeof this struct */
+    int64_t first_step;      /**< step of column 0, counted since 1970 (calendar inputs) */
+    const int64_t *until;    /**< [series] columns that may be used; NULL = all */
+    const int32_t *resource; /**< [series] ::spr_resource, or -1; NULL = unknown */
+    int32_t signed_values;   /**< 0 = never below 0 when no value of the panels is; SPR_NONE = may go below */
+    int32_t reserved;        /**< must be 0 */
+};
+/** Make a trainer. @return 0, SPR_E_ARG, SPR_E_UNSUPPORTED (a kind that is not trained), SPR_E_NOMEM, SPR_E_TOO_NEW */
+SPR_API int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, spr_trainer **out);
+/** Forget it. NULL is fine. */
+SPR_API void spr_trainer_destroy(spr_trainer *t);
+/**
+ * Take series in; the values are copied, several panels add up. A censored value is a lower bound: it costs only
+ * while a quantile lies below it. Missing values are filled from what lies before them and never trained on.
+ * @return 0, SPR_E_ARG, SPR_E_STATE (training has begun), SPR_E_NOMEM
+ */
+SPR_API int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct spr_training_opts *opts);
+/**
+ * Train. Settings follow from the step, the horizon, how long the series are and whether their resources are known
+ * (doc/algorithms/quantile-net.md). The same series, options and seed give the same bits for any number of threads.
+ * @param budget most minibatches before it returns SPR_AGAIN; 0 = no limit
+ * @return 0, SPR_AGAIN (call again; the slices add up), SPR_E_HISTORY (no series is long enough), SPR_E_NOMEM
+ */
+SPR_API int spr_trainer_run(spr_trainer *t, int64_t budget);
+/** Share done, 0..1, and (when `text` is not NULL) what runs, for people; the text lives until the next call. */
+SPR_API double spr_trainer_progress(const spr_trainer *t, const char **text);
+/** The model, after spr_trainer_run returned 0. @return 0, SPR_E_STATE, SPR_E_NOMEM */
+SPR_API int spr_trainer_finish(spr_trainer *t, spr_model **out);
+
+/**
+ * Forecaster that asks a model. Config: struct spr_model_opts, whose model is required. Steps must be the model's,
+ * the horizon at most the model's; levels between the model's are interpolated. A series with less history than the
+ * model looks back is padded, one without any is answered with what the trained series show over all.
+ */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_model(void);
+/** Config of the forecaster that asks a model. */
+struct spr_model_opts {
+    size_t size;             /**< sizeof this struct */
+    const spr_model *model;  /**< required; referenced until close */
+    const int32_t *resource; /**< [series of the fitted panel] ::spr_resource or -1, read in fit; NULL = unknown */
+    int32_t kind;            /**< ::spr_model_kind: which members answer; SPR_MODEL_AUTO = as trained */
+    int32_t signed_values;   /**< SPR_NONE = may go below 0 */
+};
+
 #ifdef __cplusplus
 }
 #endif

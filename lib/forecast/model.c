@@ -4,7 +4,7 @@
  * freedom (order, offsets and padding follow from the sizes), so the same sections are the same bytes, and a byte that
  * is not covered by a sum must be zero.
  */
-#include "forecast/model.h"
+#include "forecast/member.h"
 
 static const char magic[8] = {'S', 'P', 'R', 'M', 'O', 'D', 'E', 'L'};
 
@@ -77,6 +77,8 @@ static const struct {
     spr__model_check *check;
 } checkers[] = {
     {"INFO", check_info},
+    {"GLOB", spr__global_check},
+    {"QNET", spr__qnet_check},
 };
 
 static int check_payload(const spr_context *ctx, const char *name, const struct entry *e, const void *payload) {

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The trainer: takes series in, then works through its plan one minibatch at a time. The first member never sees the
+ * held-out tail and is the witness of how good the model is; the others use everything.
+ */
+#include "forecast/train.h"
+
+#include <stdio.h>
+
+static const double default_levels[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, 10.0 / 11.0, .95, .99};
+
+struct spr_trainer {
+    spr_context *ctx;
+    int64_t step_ns, context;
+    int32_t horizon, members;
+    double effort;
+    bool is_signed; /* values below 0 may be forecast */
+    struct spr__train_data data;
+    struct spr__train_plan plan;
+    bool planned, done;
+    int32_t member; /* the one in work */
+    struct spr__train_pool pool;
+    struct spr__train_net net;
+    unsigned char *payload[SPR__TRAIN_MEMBERS_MAX];
+    size_t bytes[SPR__TRAIN_MEMBERS_MAX];
+    struct spr__global global;
+    struct spr__train_tail tail;
+    int64_t finished, total; /* minibatches */
+    char text[160];
+};
+
+/* ---- create ---- */
+
+static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, struct spr_trainer_opts *o) {
+    int rc = spr__opts_copy(ctx, "spr_trainer_opts", given, o, sizeof *o);
+    if (rc < 0)
+        return rc;
+    if (!o->step_ns)
+        o->step_ns = INT64_C(300000000000);
+    if (!o->horizon)
+        o->horizon = 12;
+    if (!o->level_count)
+        o->level_count = (int32_t)SPR_ARRAY_LEN(default_levels), o->levels = default_levels;
+    if (o->effort == 0)
+        o->effort = 1;
+    if (o->step_ns < 0 || o->horizon < 1 || o->horizon > SPR__WINDOW_HORIZON_MAX || o->level_count < 1 ||
+        o->level_count > SPR__QNET_LEVELS_MAX || !o->levels || o->members < 0 || o->members > SPR__TRAIN_MEMBERS_MAX ||
+        (o->context && (o->context < 2 || o->context > SPR__WINDOW_CONTEXT_MAX)) ||
+        !(o->effort > 0 && o->effort <= 1000) || o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
+        return spr__fail(ctx, SPR_E_ARG,
+                         "spr_trainer_opts: step, horizon, levels, members, context or effort are out of range");
+    if (o->kind != SPR_MODEL_AUTO && o->kind != SPR_MODEL_NET)
+        return spr__fail(ctx, SPR_E_UNSUPPORTED, "spr_trainer_opts: this library trains no model of kind %d", o->kind);
+    return spr__levels_check(ctx, o->levels, o->level_count);
+}
+
+int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, spr_trainer **out) {
+    struct spr_trainer_opts o;
+    if (!ctx)
+        return SPR_E_ARG;
+    if (!out)
+        return spr__fail(ctx, SPR_E_ARG, "spr_trainer_create: no place for the result");
+    int rc = take_opts(ctx, opts, &o);
+    if (rc < 0)
+        return rc;
+    spr_trainer *t = spr__alloc(ctx, 1, sizeof *t);
+    if (!t)
+        return spr__nomem(ctx);
+    t->ctx = spr_context_ref(ctx);
+    t->step_ns = o.step_ns, t->horizon = o.horizon, t->members = o.members;
+    t->context = o.context, t->effort = o.effort;
+    t->global = (struct spr__global){.step_ns = o.step_ns,
+                                     .horizon = o.horizon,
+                                     .levels = o.level_count,
+                                     .median = spr__median_of(o.levels, o.level_count)};
+    for (int32_t k = 0; k < o.level_count; k++)
+        t->global.level[k] = o.levels[k], t->global.factor[k] = 1;
+    *out = t;
+    return SPR_OK;
+}
+
+static void drop_series(spr_context *ctx, struct spr__train_series *s) {
+    spr__free(ctx, s->y, (size_t)s->n, sizeof *s->y);
+    spr__free(ctx, s->marks, (size_t)s->n, 1);
+}
+
+void spr_trainer_destroy(spr_trainer *t) {
+    if (!t)
+        return;
+    spr_context *ctx = t->ctx;
+    for (size_t i = 0; i < t->data.count; i++)
+        drop_series(ctx, &t->data.series[i]);
+    spr__free(ctx, t->data.series, t->data.room, sizeof *t->data.series);
+    spr__train_pool_drop(ctx, &t->pool);
+    spr__train_net_drop(ctx, &t->net);
+    for (int32_t i = 0; i < SPR__TRAIN_MEMBERS_MAX; i++)
+        spr__free(ctx, t->payload[i], t->bytes[i], 1);
+    spr__free(ctx, t, 1, sizeof *t);
+    spr_context_unref(ctx);
+}
+
+/* ---- series in ---- */
+
+static int64_t season_of(const spr_trainer *t) {
+    int64_t day = t->step_ns > 0 ? SPR__DAY_NS / t->step_ns : 0;
+    return day >= 2 ? day : 0;
+}
+
+/* One row, up to `until`; a row without any value is left out. */
+static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_training_opts *o, int64_t row) {
+    int64_t n = o->until ? SPR_MIN(o->until[row], p->steps) : p->steps;
+    while (n > 0 && isnan(spr__panel_value(p, row, n - 1)))
+        n--;
+    if (n < 2)
+        return SPR_OK;
+    int rc = spr__reserve(t->ctx, (void **)&t->data.series, &t->data.room, t->data.count + 1, sizeof *t->data.series);
+    if (rc < 0)
+        return rc;
+    struct spr__train_series s = {.n = n, .first_step = o->first_step, .resource = o->resource ? o->resource[row] : -1};
+    s.y = spr__alloc(t->ctx, (size_t)n, sizeof *s.y);
+    s.marks = spr__alloc(t->ctx, (size_t)n, 1);
+    if (!s.y || !s.marks) {
+        drop_series(t->ctx, &s);
+        return spr__nomem(t->ctx);
+    }
+    for (int64_t i = 0; i < n; i++)
+        s.y[i] = spr__panel_value(p, row, i);
+    spr__fill_gaps(s.y, n, season_of(t), s.marks);
+    for (int64_t i = 0; i < n; i++) {
+        s.mean_abs += fabs(s.y[i]) / (double)n;
+        if (s.y[i] < 0 || o->signed_values == SPR_NONE)
+            t->is_signed = true;
+        if (!s.marks[i] && spr__panel_censored(p, row, i))
+            s.marks[i] |= SPR__MARK_CENSORED;
+    }
+    t->data.series[t->data.count++] = s;
+    return SPR_OK;
+}
+
+int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct spr_training_opts *opts) {
+    struct spr_panel p;
+    struct spr_training_opts o;
+    if (!t)
+        return SPR_E_ARG;
+    int rc = spr__panel_open(t->ctx, "spr_trainer_add", panel, &p);
+    if (rc < 0 || (rc = spr__opts_copy(t->ctx, "spr_training_opts", opts, &o, sizeof o)) < 0)
+        return rc;
+    if (t->planned)
+        return spr__fail(t->ctx, SPR_E_STATE, "spr_trainer_add: training has begun");
+    for (int64_t s = 0; s < p.series; s++)
+        if ((o.until && o.until[s] < 0) || (o.resource && (o.resource[s] < -1 || o.resource[s] >= SPR_RESOURCES_MAX)))
+            return spr__fail(t->ctx, SPR_E_ARG, "spr_trainer_add: series %lld: no such resource or column",
+                             (long long)s);
+    for (int64_t s = 0; s < p.series; s++)
+        if ((rc = add_row(t, &p, &o, s)) < 0)
+            return rc;
+    return SPR_OK;
+}
+
+/* ---- what to draw from ---- */
+
+/* Twenty different values, and a season that says something: a constant series would teach that all is certain. */
+static bool lively(const struct spr__train_series *s, int64_t season) {
+    double seen[20], change = 0;
+    int32_t n = 0;
+    for (int64_t i = 0; i < s->n && n < 20; i++) {
+        int32_t k = 0;
+        while (k < n && seen[k] != s->y[i])
+            k++;
+        if (k == n)
+            seen[n++] = s->y[i];
+    }
+    int64_t lag = season && season < s->n ? season : 1;
+    for (int64_t i = lag; i < s->n; i++)
+        change += fabs(s->y[i] - s->y[i - lag]) / (double)(s->n - lag);
+    return n == 20 && change > .01 * s->mean_abs;
+}
+
+static void weigh_series(spr_trainer *t) {
+    double mean = 0, count = 0;
+    for (size_t i = 0; i < t->data.count; i++)
+        mean += t->data.series[i].mean_abs, count++;
+    mean = count > 0 ? mean / count : 0;
+    for (size_t i = 0; i < t->data.count; i++) {
+        struct spr__train_series *s = &t->data.series[i];
+        s->draw = lively(s, season_of(t)) ? 1 : s->mean_abs > 0 ? .2 : 0;
+        if (t->plan.by_level && mean > 0)
+            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / mean, 1), 8) : 0;
+        s->witness = spr__mix64(i) % 8 == 0;
+    }
+}
+
+/* The unit of a resource, and its quantiles over all series and times: what is expected of a series without history. */
+static int fill_slot(spr_trainer *t, int32_t slot) {
+    enum { SAMPLE = 4096 };
+    double *v = spr__alloc(t->ctx, SAMPLE, sizeof *v), sum = 0;
+    int64_t used = 0, total = 0, k = 0;
+    if (!v)
+        return spr__nomem(t->ctx);
+    for (size_t i = 0; i < t->data.count; i++)
+        if (!slot || spr__resource_row(t->data.series[i].resource) == slot)
+            total += t->data.series[i].n;
+    int64_t every = total / SAMPLE + 1;
+    double rows = 0;
+    for (size_t i = 0; i < t->data.count; i++) {
+        const struct spr__train_series *s = &t->data.series[i];
+        if (slot && spr__resource_row(s->resource) != slot)
+            continue;
+        sum += s->mean_abs, rows++;
+        for (int64_t j = (every - k % every) % every; j < s->n && used < SAMPLE; j += every)
+            v[used++] = s->y[j];
+        k += s->n;
+    }
+    t->data.unit[slot] = sum > 0 ? sum / rows : slot ? t->data.unit[0] : 1;
+    if (used)
+        spr__quantiles(v, used, t->global.level, t->global.levels, t->global.prior[slot]);
+    else
+        memcpy(t->global.prior[slot], t->global.prior[0], sizeof t->global.prior[0]);
+    t->global.unit[slot] = t->data.unit[slot];
+    spr__free(t->ctx, v, SAMPLE, sizeof *v);
+    return SPR_OK;
+}
+
+static int plan(spr_trainer *t) {
+    int rc = SPR_OK;
+    if (!t->data.count)
+        return spr__fail(t->ctx, SPR_E_HISTORY, "train: no series with values");
+    for (int32_t slot = 0; rc == SPR_OK && slot < SPR__GLOBAL_RESOURCES; slot++)
+        rc = fill_slot(t, slot);
+    if (rc < 0 || (rc = spr__train_choose(t->ctx, &t->data, t->step_ns, t->horizon, t->context, t->members, t->effort,
+                                          &t->plan)) < 0)
+        return rc;
+    weigh_series(t);
+    t->total = 0, t->global.context = 0;
+    for (int32_t i = 0; i < t->plan.members; i++) {
+        t->total += t->plan.member[i].iterations;
+        t->global.context = SPR_MAX(t->global.context, t->plan.member[i].spec.context);
+    }
+    t->global.flags = t->is_signed ? SPR__GLOBAL_SIGNED : 0;
+    t->planned = true;
+    return SPR_OK;
+}
+
+/* ---- training ---- */
+
+static uint64_t seed_of(const spr_trainer *t) {
+    return spr__mix64(spr_context_seed(t->ctx) + spr__mix64((uint64_t)t->member + 1));
+}
+
+/* Where the tail leaves nothing to learn from, the first member sees everything too, and nothing is measured. */
+static int open_member(spr_trainer *t) {
+    const struct spr__train_setting *s = &t->plan.member[t->member];
+    bool held = t->member == 0;
+    int rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, held, seed_of(t), &t->pool);
+    if (rc == SPR_E_HISTORY && held) {
+        t->plan.tail = -1;
+        rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, false, seed_of(t), &t->pool);
+    }
+    if (rc < 0)
+        return rc;
+    rc = spr__train_net_open(t->ctx, &t->pool, t->global.level, t->global.levels, seed_of(t), &t->net);
+    if (rc < 0)
+        spr__train_pool_drop(t->ctx, &t->pool);
+    return rc;
+}
+
+static int close_member(spr_trainer *t) {
+    size_t bytes = spr__qnet_bytes(&t->net.shape);
+    unsigned char *p = spr__alloc(t->ctx, bytes, 1);
+    if (!p)
+        return spr__nomem(t->ctx);
+    struct spr__qnet_header h = {.spec = t->pool.setting->spec, .shape = t->net.shape};
+    memcpy(p, &h, sizeof h);
+    memcpy(p + SPR__QNET_AT, t->net.weights, (size_t)t->net.count * sizeof(float));
+    spr__qnet_fold(&t->net.shape, (float *)(void *)(p + SPR__QNET_AT), t->pool.s_mean, t->pool.s_sd, t->pool.d_mean,
+                   t->pool.d_sd);
+    if (t->member == 0 && t->plan.tail >= 0) {
+        int rc = spr__train_tail_measure(t->ctx, &t->data, &t->plan, p, &t->global, &t->tail);
+        if (rc < 0) {
+            spr__free(t->ctx, p, bytes, 1);
+            return rc;
+        }
+    }
+    t->payload[t->member] = p, t->bytes[t->member] = bytes;
+    spr__train_pool_drop(t->ctx, &t->pool);
+    spr__train_net_drop(t->ctx, &t->net);
+    t->member++;
+    return SPR_OK;
+}
+
+int spr_trainer_run(spr_trainer *t, int64_t budget) {
+    int rc = SPR_OK;
+    if (!t)
+        return SPR_E_ARG;
+    if (budget < 0)
+        return spr__fail(t->ctx, SPR_E_ARG, "spr_trainer_run: the budget is negative");
+    if (!t->planned && (rc = plan(t)) < 0)
+        return rc;
+    for (int64_t left = budget ? budget : INT64_MAX; t->member < t->plan.members;) {
+        if (!t->pool.setting && (rc = open_member(t)) < 0)
+            return rc;
+        for (; t->net.iteration < t->pool.setting->iterations; left--, t->finished++) {
+            if (!left)
+                return SPR_AGAIN;
+            spr__train_net_step(t->ctx, &t->pool, t->global.level, seed_of(t), &t->net);
+        }
+        if ((rc = close_member(t)) < 0)
+            return rc;
+    }
+    t->done = true;
+    return SPR_OK;
+}
+
+double spr_trainer_progress(const spr_trainer *t, const char **text) {
+    if (!t)
+        return NAN;
+    spr_trainer *mine = (spr_trainer *)t; /* the text is a cache */
+    if (!t->planned)
+        snprintf(mine->text, sizeof mine->text, "not begun");
+    else if (t->done)
+        snprintf(mine->text, sizeof mine->text, "%d nets trained", (int)t->plan.members);
+    else
+        snprintf(mine->text, sizeof mine->text, "net %d of %d, minibatch %lld", (int)t->member + 1,
+                 (int)t->plan.members, (long long)t->net.iteration);
+    if (text)
+        *text = t->text;
+    return t->done ? 1 : t->planned && t->total ? (double)t->finished / (double)t->total : 0;
+}
+
+/* ---- the model ---- */
+
+int spr_trainer_finish(spr_trainer *t, spr_model **out) {
+    struct spr__section s[SPR__TRAIN_MEMBERS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
+    char text[160];
+    if (!t)
+        return SPR_E_ARG;
+    if (!out || !t->done)
+        return spr__fail(t->ctx, out ? SPR_E_STATE : SPR_E_ARG, "spr_trainer_finish: %s",
+                         out ? "training has not ended" : "no place for the result");
+    s[0].data = &t->global, s[0].size = sizeof t->global;
+    struct spr_model_info info = {.size = sizeof info,
+                                  .kind = SPR_MODEL_NET,
+                                  .horizon = t->horizon,
+                                  .level_count = t->global.levels,
+                                  .members = t->plan.members,
+                                  .levels = t->global.level,
+                                  .step_ns = t->step_ns,
+                                  .context = t->global.context,
+                                  .loss = t->tail.loss,
+                                  .naive_loss = t->tail.naive_loss,
+                                  .coverage95 = t->tail.coverage95,
+                                  .text = text};
+    for (size_t i = 0; i < t->data.count; i++)
+        info.newest_step = SPR_MAX(info.newest_step, t->data.series[i].first_step + t->data.series[i].n);
+    for (int32_t i = 0; i < t->plan.members; i++) {
+        s[i + 1] = (struct spr__section){{'Q', 'N', 'E', 'T'}, (uint32_t)i, t->payload[i], t->bytes[i]};
+        info.weights += (int64_t)((t->bytes[i] - SPR__QNET_AT) / sizeof(float));
+    }
+    snprintf(text, sizeof text, "quantile net x %d, %lld series, looks back %lld steps", (int)t->plan.members,
+             (long long)t->data.count, (long long)t->global.context);
+    return spr__model_make(t->ctx, &info, s, (size_t)t->plan.members + 1, out);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Inside the trainer: the series it was given, how each member is to be trained, and windows drawn from the series. */
+#ifndef SPR_LIB_FORECAST_TRAIN_H
+#define SPR_LIB_FORECAST_TRAIN_H
+
+#include "forecast/member.h"
+#include "forecast/qnet.h"
+#include "forecast/window.h"
+
+enum { SPR__MARK_FILLED = 1, SPR__MARK_CENSORED = 2 };
+struct spr__train_series {
+    double *y;          /* [n] gaps closed */
+    uint8_t *marks;     /* [n] SPR__MARK_* */
+    int64_t n;          /* steps that may be used */
+    int64_t first_step; /* of y[0] since 1970 */
+    int32_t resource;   /* ::spr_resource or -1 */
+    double mean_abs;
+    double draw;  /* how often windows are drawn from it, relative to others */
+    bool witness; /* held out whole where the tail in time is too short */
+};
+
+/* What a window weighs in the loss. */
+enum spr__train_weight { SPR__WEIGHT_UNIT = 0, SPR__WEIGHT_MIX = 1, SPR__WEIGHT_OWA = 2 };
+
+struct spr__train_setting {
+    struct spr__window_spec spec;
+    int32_t weight; /* ::spr__train_weight */
+    int32_t steps;  /* steps ahead taken of each window */
+    int32_t units;
+    bool mixed; /* half of the windows are mixtures of two series */
+    double dropout, decay;
+    int64_t windows, iterations;
+};
+
+enum { SPR__TRAIN_MEMBERS_MAX = 16 };
+struct spr__train_plan {
+    struct spr__train_setting member[SPR__TRAIN_MEMBERS_MAX];
+    int32_t members;
+    int64_t tail;     /* steps at the end of every series that the first member does not see */
+    bool tail_series; /* whole series are held out instead */
+    bool by_level;    /* big series are drawn more often */
+    bool calibrate;   /* factors per level where the tail says that the nets are too narrow */
+};
+
+/* A set of series and what is common to them. */
+struct spr__train_data {
+    struct spr__train_series *series;
+    size_t count, room;
+    double unit[SPR__GLOBAL_RESOURCES]; /* mean |y| */
+};
+
+/* What to train for a task: see doc/algorithms/quantile-net.md, "Which settings". SPR_E_HISTORY where no series is
+ * long enough. */
+int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int64_t step_ns, int32_t horizon,
+                      int64_t context, int32_t members, double effort, struct spr__train_plan *plan);
+
+/* Windows ready for training. */
+struct spr__train_pool {
+    const struct spr__train_setting *setting;
+    int64_t windows;
+    int32_t summaries, features;
+    float *s, *d;          /* [windows][summaries], [windows][steps][features], standardised */
+    float *base, *target;  /* [windows][steps] */
+    uint8_t *censored;     /* [windows][steps] */
+    float *weight;         /* [windows] */
+    double *s_mean, *s_sd; /* [summaries] */
+    double *d_mean, *d_sd; /* [features] */
+};
+/* Draw and build. `held` = without the tail and the held-out series. */
+int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                         const struct spr__train_setting *setting, bool held, uint64_t seed,
+                         struct spr__train_pool *pool);
+void spr__train_pool_drop(spr_context *ctx, struct spr__train_pool *pool);
+
+/* A member on its way. */
+struct spr__train_net {
+    struct spr__qnet_shape shape;
+    int64_t count; /* weights */
+    int64_t iteration;
+    float *weights, *m, *v; /* Adam's moments */
+    float *gradient;        /* [CHUNKS][count] */
+    float *room;            /* [CHUNKS][...] */
+    size_t room_each;
+    double loss; /* moving mean of the minibatches */
+};
+int spr__train_net_open(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, int32_t level_count,
+                        uint64_t seed, struct spr__train_net *net);
+/* One minibatch. */
+void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
+                         struct spr__train_net *net);
+void spr__train_net_drop(spr_context *ctx, struct spr__train_net *net);
+
+/* Measure a finished member on what it did not see: loss, the simple forecast's loss, coverage, factors, snap. */
+struct spr__train_tail {
+    double loss, naive_loss, coverage95;
+    int64_t cases;
+};
+int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                            const void *payload, struct spr__global *global, struct spr__train_tail *tail);
+int32_t spr__median_of(const double *levels, int32_t count); /* index of the level nearest to 0.5 */
+
+/* The section of a quantile net: header, then weights from SPR__QNET_AT on. */
+struct spr__qnet_header {
+    struct spr__window_spec spec;
+    struct spr__qnet_shape shape;
+    int32_t reserved[3];
+};
+#define SPR__QNET_AT 64
+size_t spr__qnet_bytes(const struct spr__qnet_shape *shape);
+
+#endif

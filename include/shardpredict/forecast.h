@@ -42,7 +42,7 @@ SPR_API const struct spr_forecaster_ops *spr_forecaster_holt_winters(void);
  * every control step. Config: struct spr_mix_opts.
  */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_mix(void);
-/** A built-in table by its name ("seasonal-naive", "holt-winters", "mix"), or NULL. */
+/** A built-in table by its name ("seasonal-naive", "holt-winters", "mix", "combination"), or NULL. */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_by_name(const char *name);
 
 /** Config of seasonal naive. */
@@ -162,5 +162,6 @@ SPR_API int spr_forecast_create(spr_context *ctx, int64_t series, int32_t horizo
 #include <shardpredict/forecast-model.h>
 #include <shardpredict/forecast-calibration.h>
 #include <shardpredict/forecast-event.h>
+#include <shardpredict/forecast-combination.h>
 
 #endif

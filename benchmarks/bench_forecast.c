@@ -46,7 +46,8 @@ static double kernel_time(spr__hw_kernel *kernel, const double *y) {
     for (int i = 0; i < HW_LANES; i++) {
         const double of[HW_DIMS] = {0.31, 0.02, 0.22, 0, 0.95};
         for (int d = 0; d < HW_DIMS; d++)
-            params.of[d][i] = of[d], params.rest[d][i] = 1 - of[d];
+            params.of[d][i] = of[d];
+        params.mult[i] = 0, params.bound[i] = INFINITY;
         for (int t = 0; t < STEPS; t++)
             x[t * HW_LANES + i] = y[i * STEPS + t];
     }
@@ -59,6 +60,7 @@ static double kernel_time(spr__hw_kernel *kernel, const double *y) {
                            .level = level,
                            .trend = trend,
                            .season = {season},
+                           .season_stride = HW_LANES,
                            .sse = sse};
     for (int round = 0; round < ROUNDS * 8; round++) {
         double start = seconds();

@@ -33,8 +33,9 @@ struct spr_forecaster_ops;
  */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_seasonal_naive(void);
 /**
- * Holt-Winters, additive, damped, one or two seasons. Config: struct spr_holt_winters_opts.
- * A season whose two first periods are not in the history is left out of a series; gaps carry the state.
+ * Holt-Winters, additive or multiplicative, damped, one or two seasons. Config: struct spr_holt_winters_opts.
+ * A season whose two first periods are not in the history is left out of a series; gaps carry the state. Quantiles
+ * follow the errors of the forecasts that `update` sees come true.
  */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_holt_winters(void);
 /**
@@ -52,18 +53,46 @@ struct spr_seasonal_naive_opts {
 };
 /** Trend of Holt-Winters. */
 enum spr_hw_trend { SPR_HW_TREND_DEFAULT = 0, SPR_HW_TREND_NONE = 1, SPR_HW_TREND_ADDITIVE = 2, SPR_HW_TREND_DAMPED = 3 };
+/** How seasons act. Multiplying needs positive values: other series are added to. */
+enum spr_hw_season { SPR_HW_SEASON_DEFAULT = 0, SPR_HW_SEASON_ADDITIVE = 1, SPR_HW_SEASON_MULTIPLICATIVE = 2 };
+/** Transform before smoothing; quantiles and points (then medians) are transformed back. */
+enum spr_hw_transform {
+    SPR_HW_TRANSFORM_NONE = 0,    /**< as it is */
+    SPR_HW_TRANSFORM_LOG = 1,     /**< logarithm */
+    SPR_HW_TRANSFORM_BOX_COX = 2, /**< power `lambda` */
+    SPR_HW_TRANSFORM_CHOSEN = 3   /**< power 0, 1/4, 1/2, 3/4 or 1 that evens out the spread (Guerrero 1993) */
+};
+/** Residuals beyond three robust deviations are cut (Gelper, Fried & Croux 2010); six in a row move the level. */
+enum spr_hw_robust { SPR_HW_ROBUST_DEFAULT = 0, SPR_HW_ROBUST_NEVER = 1, SPR_HW_ROBUST_ALWAYS = 2 };
+/** What decides between kinds of trend and season, and whether to cut residuals. */
+enum spr_hw_selection {
+    SPR_HW_SELECTION_DEFAULT = 0, /**< pinball loss over all horizons on a tail that the fit has not seen */
+    SPR_HW_SELECTION_FITTED = 1   /**< absolute errors over all horizons of the whole history */
+};
+/** What a fit after the first begins with. */
+enum spr_hw_refit {
+    SPR_HW_REFIT_ANEW = 0, /**< nothing: the result depends on its panel only */
+    SPR_HW_REFIT_WARM = 1  /**< parameters and kinds of the last fit of as many series: a fifth of the work or less */
+};
 /** Config of Holt-Winters (Winters 1960; damped: Gardner & McKenzie 1985; two seasons: Taylor 2003). */
 struct spr_holt_winters_opts {
     size_t size;        /**< sizeof this struct */
     double period;      /**< first season, steps, may be fractional; 0 = a day; SPR_NONE = no season */
     double period2;     /**< second season, steps; 0 = none */
-    int32_t trend;      /**< ::spr_hw_trend; default: chosen by fitted error */
+    int32_t trend;      /**< ::spr_hw_trend; default: chosen, see `selection` */
     int32_t reserved;   /**< must be 0 */
     double alpha;       /**< level smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
     double beta;        /**< trend smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
     double gamma;       /**< season smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */
     double gamma2;      /**< second season's smoothing; 0 = fitted */
     double phi;         /**< damping 0.8..1; 0 = fitted when the trend is damped */
+    int32_t season;     /**< ::spr_hw_season; default: chosen, see `selection` */
+    int32_t transform;  /**< ::spr_hw_transform; values too low for it (negative; zero for the logarithm) stay as they are */
+    double lambda;      /**< power of the transform, above 0, at most 2; with SPR_HW_TRANSFORM_BOX_COX only */
+    int32_t robust;     /**< ::spr_hw_robust; default: chosen, see `selection` */
+    int32_t selection;  /**< ::spr_hw_selection */
+    int32_t refit;      /**< ::spr_hw_refit */
+    int32_t freeze;     /**< 1 = quantiles stay as fitted between fits */
 };
 /** Config of the mix. */
 struct spr_mix_opts {

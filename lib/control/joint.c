@@ -56,7 +56,10 @@ void spr__joint_destroy(spr_controller *c) {
 static int make(spr_controller *c, int32_t steps, const double *levels, int32_t level_count) {
     struct spr__joint *j = spr__alloc(c->ctx, 1, sizeof *j);
     struct spr_forecaster_opts o = SPR_FORECASTER_OPTS_INIT;
-    struct spr_holt_winters_opts hw = {.size = sizeof hw, .trend = SPR_HW_TREND_NONE};
+    struct spr_holt_winters_opts hw = {.size = sizeof hw,
+                                       .trend = SPR_HW_TREND_NONE,
+                                       .season = SPR_HW_SEASON_ADDITIVE,
+                                       .robust = SPR_HW_ROBUST_NEVER};
     if (!j)
         return spr__nomem(c->ctx);
     c->joint = j;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Holt-Winters as a forecaster: options, resumable fit over blocks, online update, forecasts.
- * doc/algorithms/holt-winters.md */
+/* Holt-Winters as a forecaster: options, memory, resumable fit over blocks. doc/algorithms/holt-winters.md */
 #include "forecast/hw.h"
 
 spr__hw_kernel *spr__hw_kernel_for(int simd) {
@@ -12,6 +11,17 @@ spr__hw_kernel *spr__hw_kernel_for(int simd) {
 #endif
     (void)simd;
     return spr__hw_plain;
+}
+
+spr__hw_follower *spr__hw_follower_for(int simd) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (simd == SPR_SIMD_AVX512)
+        return spr__hw_follow_avx512;
+    if (simd == SPR_SIMD_AVX2)
+        return spr__hw_follow_avx2;
+#endif
+    (void)simd;
+    return spr__hw_follow_plain;
 }
 
 /* ---- options ---- */
@@ -27,6 +37,17 @@ static int check_opts(const spr_context *ctx, const struct spr_holt_winters_opts
     if (!share_ok(o->alpha) || !share_ok(o->beta) || !share_ok(o->gamma) || !share_ok(o->gamma2) ||
         !(o->phi == 0 || (o->phi >= 0.8 && o->phi <= 1)))
         return spr__fail(ctx, SPR_E_ARG, "holt-winters: smoothing shares lie in 0..1, damping in 0.8..1");
+    if (o->season < 0 || o->season > SPR_HW_SEASON_MULTIPLICATIVE || o->transform < 0 ||
+        o->transform > SPR_HW_TRANSFORM_CHOSEN || o->robust < 0 || o->robust > SPR_HW_ROBUST_ALWAYS ||
+        o->selection < 0 || o->selection > SPR_HW_SELECTION_FITTED || o->refit < 0 || o->refit > SPR_HW_REFIT_WARM ||
+        o->freeze < 0 || o->freeze > 1)
+        return spr__fail(
+            ctx, SPR_E_ARG,
+            "holt-winters: season %d, transform %d, robust %d, selection %d, refit %d or freeze %d is none",
+            (int)o->season, (int)o->transform, (int)o->robust, (int)o->selection, (int)o->refit, (int)o->freeze);
+    if (o->transform == SPR_HW_TRANSFORM_BOX_COX ? !(o->lambda > 0 && o->lambda <= 1) : o->lambda != 0)
+        return spr__fail(ctx, SPR_E_ARG, "holt-winters: a power of %g for transform %d; Box-Cox takes one in (0, 1]",
+                         o->lambda, (int)o->transform);
     return SPR_OK;
 }
 
@@ -39,7 +60,24 @@ static void add_cycle(struct hw_shape *shape, double period) {
     shape->cycle[c].slots = (int32_t)floor(shape->cycle[c].period);
 }
 
-static void hw_close(void *state);
+/* Trends and seasons to try, the simplest first. An additive trend that multiplies runs away: only who asks gets it. */
+static void add_kinds(struct hw *hw) {
+    static const struct hw_kind all[HW_KINDS] = {{SPR_HW_TREND_NONE, false},
+                                                 {SPR_HW_TREND_DAMPED, false},
+                                                 {SPR_HW_TREND_ADDITIVE, false},
+                                                 {SPR_HW_TREND_NONE, true},
+                                                 {SPR_HW_TREND_DAMPED, true}};
+    const struct spr_holt_winters_opts *o = &hw->opts;
+    bool times = o->season != SPR_HW_SEASON_ADDITIVE && hw->shape.cycle[0].slots;
+    bool plus = o->season != SPR_HW_SEASON_MULTIPLICATIVE || !times;
+    for (int k = 0; k < HW_KINDS && o->trend == SPR_HW_TREND_DEFAULT; k++)
+        if (all[k].mult ? times : plus)
+            hw->kinds[hw->kind_count++] = all[k];
+    if (o->trend && plus)
+        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, false};
+    if (o->trend && times)
+        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, true};
+}
 
 static int hw_open(const struct spr_forecaster_env *env, void **state) {
     spr_context *ctx = env->env->context;
@@ -53,45 +91,71 @@ static int hw_open(const struct spr_forecaster_env *env, void **state) {
     hw->ctx = ctx;
     hw->opts = o;
     hw->kernel = spr__hw_kernel_for(spr_context_simd(ctx));
+    hw->follower = spr__hw_follower_for(spr_context_simd(ctx));
     add_cycle(&hw->shape, o.period == 0 ? (double)SPR__DAY_NS / (double)env->step_ns : o.period);
     add_cycle(&hw->shape, o.period2);
-    static const int32_t all[HW_KINDS] = {SPR_HW_TREND_NONE, SPR_HW_TREND_DAMPED, SPR_HW_TREND_ADDITIVE};
-    hw->kind_count = o.trend ? 1 : HW_KINDS;
-    memcpy(hw->kinds, all, sizeof all);
-    if (o.trend)
-        hw->kinds[0] = o.trend;
+    add_kinds(hw);
     hw->horizon = env->horizon, hw->level_count = env->level_count, hw->levels = env->levels;
     hw->rung_count = spr__rungs(hw->horizon, hw->rungs);
+    hw->rows = HW_ROW_RUNGS;
+    for (int32_t r = 0; r < hw->rung_count; r++) {
+        hw->rung_row[r] = hw->rows;
+        hw->rows += 2 + hw->level_count + spr__hw_waiting(hw->rungs[r]);
+    }
     *state = hw;
     return SPR_OK;
 }
 
-/* ---- blocks ---- */
+/* ---- memory ---- */
 
-static void drop_blocks(struct hw *hw) {
-    for (int64_t b = 0; hw->blocks && b < hw->block_count; b++)
-        for (int c = 0; c < HW_CYCLES; c++)
-            spr__free(hw->ctx, hw->blocks[b].season[c], (size_t)hw->shape.cycle[c].slots * HW_LANES, sizeof(double));
-    spr__free(hw->ctx, hw->blocks, (size_t)hw->block_count, sizeof *hw->blocks);
-    spr__free(hw->ctx, hw->offsets, (size_t)hw->series * (size_t)hw->rung_count * (size_t)hw->level_count,
-              sizeof(double));
-    hw->blocks = NULL, hw->offsets = NULL, hw->block_count = hw->series = 0;
+static void drop_work(struct hw *hw) {
+    for (int64_t b = 0; hw->work && b < hw->block_count; b++)
+        spr__free(hw->ctx, hw->work[b], 1, sizeof **hw->work);
+    spr__free(hw->ctx, hw->work, (size_t)hw->block_count, sizeof(struct hw_work *));
+    spr__free(hw->ctx, hw->done, (size_t)hw->block_count, 1);
+    hw->work = NULL, hw->done = NULL;
 }
 
+static void drop_blocks(struct hw *hw) {
+    size_t blocks = (size_t)hw->block_count;
+    drop_work(hw);
+    for (int c = 0; c < HW_CYCLES; c++) {
+        spr__free(hw->ctx, hw->season[c], (size_t)hw->shape.cycle[c].slots * blocks * HW_LANES, sizeof(double));
+        hw->season[c] = NULL;
+    }
+    spr__free(hw->ctx, hw->state, blocks * (size_t)hw->rows * HW_LANES, sizeof(double));
+    spr__free(hw->ctx, hw->sse, blocks * HW_LANES, sizeof(double));
+    spr__free(hw->ctx, hw->runs_of, blocks, sizeof *hw->runs_of);
+    hw->state = hw->sse = NULL, hw->runs_of = NULL, hw->block_count = hw->series = 0;
+}
+
+static bool make_work(struct hw *hw) {
+    drop_work(hw);
+    hw->work = spr__alloc(hw->ctx, (size_t)hw->block_count, sizeof(struct hw_work *));
+    hw->done = spr__alloc(hw->ctx, (size_t)hw->block_count, 1);
+    return hw->work && hw->done;
+}
+
+/* A warm fit keeps what the last one left until a block is done with it. */
 static int make_blocks(struct hw *hw, int64_t series) {
-    drop_blocks(hw);
-    hw->series = series;
-    hw->block_count = (series + HW_LANES - 1) / HW_LANES;
-    hw->offsets =
-        spr__alloc(hw->ctx, (size_t)series * (size_t)hw->rung_count * (size_t)hw->level_count, sizeof(double));
-    hw->blocks = spr__alloc(hw->ctx, (size_t)hw->block_count, sizeof *hw->blocks);
-    bool ok = hw->offsets && hw->blocks;
-    for (int64_t b = 0; ok && b < hw->block_count; b++)
+    bool ok = true;
+    hw->warm = hw->opts.refit == SPR_HW_REFIT_WARM && hw->ready && hw->series == series;
+    hw->ready = false;
+    if (!hw->warm) {
+        drop_blocks(hw);
+        hw->series = series;
+        hw->block_count = (series + HW_LANES - 1) / HW_LANES;
+        size_t blocks = (size_t)hw->block_count;
+        hw->state = spr__alloc(hw->ctx, blocks * (size_t)hw->rows * HW_LANES, sizeof(double));
+        hw->sse = spr__alloc(hw->ctx, blocks * HW_LANES, sizeof(double));
+        hw->runs_of = spr__alloc(hw->ctx, blocks, sizeof *hw->runs_of);
+        ok = hw->state && hw->sse && hw->runs_of;
         for (int c = 0; ok && c < HW_CYCLES; c++) {
-            hw->blocks[b].season[c] = spr__alloc(hw->ctx, (size_t)hw->shape.cycle[c].slots * HW_LANES, sizeof(double));
-            ok = hw->blocks[b].season[c] != NULL;
+            hw->season[c] = spr__alloc(hw->ctx, (size_t)hw->shape.cycle[c].slots * blocks * HW_LANES, sizeof(double));
+            ok = hw->season[c] != NULL;
         }
-    if (ok)
+    }
+    if (ok && make_work(hw))
         return SPR_OK;
     drop_blocks(hw);
     return spr__nomem(hw->ctx);
@@ -153,7 +217,7 @@ static int fit_todo(struct hw *hw, const struct spr_panel *p, int64_t budget, st
                     int64_t *todo, int *result) {
     struct fit_job job = {.hw = hw, .panel = p, .ticks = {ticks[0], ticks[1]}, .todo = todo, .result = result};
     for (int64_t b = 0; b < hw->block_count; b++)
-        if (!hw->blocks[b].fitted)
+        if (!hw->done[b])
             todo[job.todo_count++] = b;
     if (budget) /* one run over a block answers one evaluation of each of its series */
         job.runs = SPR_MAX(1, budget / SPR_MIN(HW_LANES, hw->series));
@@ -172,7 +236,7 @@ static int hw_fit(void *state, const struct spr_panel *history, int64_t first_st
     int rc = check_rows(hw, history);
     if (rc < 0)
         return rc;
-    bool resumed = hw->blocks && hw->fit_steps == history->steps && hw->series == history->series;
+    bool resumed = hw->work && hw->fit_steps == history->steps && hw->series == history->series;
     if (!resumed && (rc = make_blocks(hw, history->series)) < 0)
         return rc;
     hw->fit_steps = history->steps;
@@ -188,91 +252,13 @@ static int hw_fit(void *state, const struct spr_panel *history, int64_t first_st
         spr__free(hw->ctx, ticks[c], n, sizeof *ticks[c]);
     spr__free(hw->ctx, todo, blocks, sizeof *todo);
     spr__free(hw->ctx, result, blocks, sizeof *result);
-    if (rc != SPR_AGAIN)
+    if (rc != SPR_AGAIN) {
         hw->fit_steps = 0; /* the next fit begins anew */
+        drop_work(hw);
+    }
+    hw->ready = rc == SPR_OK;
     hw->steps = history->steps;
     return rc;
-}
-
-/* ---- update ---- */
-
-struct update_job {
-    struct hw *hw;
-    const struct spr_panel *panel;
-};
-
-static void update_block(void *arg, size_t block) {
-    struct update_job *job = arg;
-    struct hw *hw = job->hw;
-    struct hw_block *b = &hw->blocks[block];
-    int64_t first = (int64_t)block * HW_LANES;
-    double x[HW_LANES], cap[HW_LANES], sse[HW_LANES];
-    for (int64_t t = 0; t < job->panel->steps; t++) {
-        struct hw_tick ticks[HW_CYCLES];
-        struct hw_pass pass = {.x = x,
-                               .cap = job->panel->censored ? cap : NULL,
-                               .steps = 1,
-                               .params = &b->params,
-                               .level = b->level,
-                               .trend = b->trend,
-                               .season = {b->season[0], b->season[1]},
-                               .sse = sse};
-        for (int c = 0; c < HW_CYCLES; c++)
-            if (hw->shape.cycle[c].slots) {
-                ticks[c] = spr__hw_tick(&hw->shape.cycle[c], hw->steps + t);
-                pass.ticks[c] = &ticks[c];
-            }
-        for (int i = 0; i < HW_LANES; i++)
-            spr__hw_sample(job->panel, first + i, t, &x[i], &cap[i]);
-        hw->kernel(&pass);
-    }
-}
-
-static int hw_update(void *state, const struct spr_panel *steps) {
-    struct hw *hw = state;
-    struct update_job job = {hw, steps};
-    spr__parallel(hw->ctx, (size_t)hw->block_count, update_block, &job);
-    hw->steps += steps->steps;
-    return SPR_OK;
-}
-
-/* ---- predict ---- */
-
-struct predict_job {
-    const struct hw *hw;
-    const double *now;
-    struct spr_forecaster_output *out;
-};
-
-static void predict_row(void *arg, size_t s) {
-    const struct predict_job *job = arg;
-    const struct hw *hw = job->hw;
-    const struct hw_block *b = &hw->blocks[s / HW_LANES];
-    size_t lane = s % HW_LANES, horizon = (size_t)hw->horizon, levels = (size_t)hw->level_count;
-    const double *offsets = hw->offsets + s * (size_t)hw->rung_count * levels;
-    double phi = b->params.of[HW_PHI][lane], power = phi, level = b->level[lane], shift = 0;
-    for (int32_t h = 0; h < hw->horizon; h++, power *= phi) {
-        level += power * b->trend[lane];
-        double v = level, share;
-        for (int c = 0; c < HW_CYCLES; c++)
-            if (hw->shape.cycle[c].slots)
-                v += spr__hw_season(b->season[c] + lane, HW_LANES, spr__hw_tick(&hw->shape.cycle[c], hw->steps + h));
-        if (h == 0 && job->now && !isnan(job->now[s]))
-            shift = job->now[s] - v;
-        v += shift;
-        job->out->points[s * horizon + (size_t)h] = v;
-        const double *low = offsets + (size_t)spr__rung_at(hw->rungs, hw->rung_count, h + 1, &share) * levels;
-        for (size_t k = 0; k < levels; k++)
-            job->out->quantiles[(s * horizon + (size_t)h) * levels + k] =
-                v + low[k] + (share > 0 ? share * (low[levels + k] - low[k]) : 0);
-    }
-}
-
-static int hw_predict(void *state, const double *now, struct spr_forecaster_output *out) {
-    struct hw *hw = state;
-    struct predict_job job = {hw, now, out};
-    spr__parallel(hw->ctx, (size_t)hw->series, predict_row, &job);
-    return SPR_OK;
 }
 
 const struct spr_forecaster_ops *spr_forecaster_holt_winters(void) {
@@ -283,7 +269,7 @@ const struct spr_forecaster_ops *spr_forecaster_holt_winters(void) {
                                                   .open = hw_open,
                                                   .close = hw_close,
                                                   .fit = hw_fit,
-                                                  .update = hw_update,
-                                                  .predict = hw_predict};
+                                                  .update = spr__hw_update,
+                                                  .predict = spr__hw_predict};
     return &ops;
 }

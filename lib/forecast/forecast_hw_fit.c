@@ -1,247 +1,287 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Fitting one block: per kind of trend a search over the one-step errors, then the kind whose forecasts over all
- * horizons were least wrong. Resumable between any two runs over the history. */
-#include "forecast/hw.h"
+/*
+ * Fitting one block. Per kind of trend and season a search over the one-step errors of all but the tail; the tail
+ * chooses the kind by the loss of forecasts at all horizons; a last short search over the whole history from the point
+ * that was found. Resumable between any two runs over the history.
+ */
+#include "forecast/hw_room.h"
 
-enum { TRACE_MAX = 4096 }; /* so many of the newest steps tell the spread */
+#define RICHER    0.995 /* a richer kind must lose less than this share of a simpler one's loss */
+#define NEAR_SIZE 0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
+#define LAST_SIZE 0.05  /* of the last search and of a warm fit */
 
-/* What a block needs while it is worked on. */
-struct room {
-    const struct hw *hw;
-    const struct hw_tick *const *ticks;
-    int64_t steps, trace_from;
-    int32_t rows;                   /* lanes that hold a series */
-    double *x, *cap, *work, *trace; /* cap: NULL where the panel has no censored steps */
-    double *start_season[HW_CYCLES], *season[HW_CYCLES];
-    double start_level[HW_LANES], start_trend[HW_LANES], slope[HW_LANES];
-    bool started[HW_LANES];
-    int64_t from[HW_LANES];
-    int32_t seasons[HW_LANES];
-    double level[HW_LANES], trend[HW_LANES], sse[HW_LANES];
-};
-
-static size_t slots_of(const struct hw *hw, int c) { return (size_t)hw->shape.cycle[c].slots * HW_LANES; }
-static size_t trace_size(const struct room *r) { return (size_t)(r->steps - r->trace_from) * 4 * HW_LANES; }
-
-static void room_free(struct room *r) {
-    const spr_context *ctx = r->hw->ctx;
-    spr__free(ctx, r->x, (size_t)r->steps * HW_LANES, sizeof(double));
-    spr__free(ctx, r->cap, (size_t)r->steps * HW_LANES, sizeof(double));
-    spr__free(ctx, r->work, (size_t)r->steps * 2, sizeof(double));
-    spr__free(ctx, r->trace, trace_size(r), sizeof(double));
-    for (int c = 0; c < HW_CYCLES; c++) {
-        spr__free(ctx, r->start_season[c], slots_of(r->hw, c), sizeof(double));
-        spr__free(ctx, r->season[c], slots_of(r->hw, c), sizeof(double));
-    }
-}
-
-static bool room_make(struct room *r, const struct hw *hw, const struct hw_tick *const *ticks, int64_t steps,
-                      bool censored) {
-    memset(r, 0, sizeof *r);
-    r->hw = hw, r->ticks = ticks, r->steps = steps;
-    r->trace_from = SPR_MAX(0, steps - TRACE_MAX - hw->horizon);
-    r->x = spr__alloc(hw->ctx, (size_t)steps * HW_LANES, sizeof(double));
-    r->work = spr__alloc(hw->ctx, (size_t)steps * 2, sizeof(double));
-    r->trace = spr__alloc(hw->ctx, trace_size(r), sizeof(double));
-    if (censored)
-        r->cap = spr__alloc(hw->ctx, (size_t)steps * HW_LANES, sizeof(double));
-    bool ok = r->x && r->work && r->trace && (r->cap || !censored);
-    for (int c = 0; c < HW_CYCLES; c++) {
-        r->start_season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
-        r->season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
-        ok = ok && r->start_season[c] && r->season[c];
-    }
-    if (!ok)
-        room_free(r);
-    return ok;
-}
-
-/* The season's start does not depend on the kind of trend: it is worked out once. */
-static void start_lane(struct room *r, int32_t i, bool trend) {
-    double *seasons[HW_CYCLES] = {r->start_season[0] + i, r->start_season[1] + i};
-    if (!r->started[i] || !r->seasons[i]) {
-        struct hw_start s =
-            spr__hw_begin(&r->hw->shape, r->x + i, HW_LANES, r->steps, trend, r->ticks, seasons, r->work);
-        r->start_level[i] = s.level, r->slope[i] = s.trend;
-        r->from[i] = SPR_MIN(s.from, r->steps), r->seasons[i] = s.seasons;
-        r->started[i] = true;
-    }
-    r->start_trend[i] = trend ? r->slope[i] : 0;
-}
-
-/* Bring the block's rows into lanes and start every lane; steps before a lane's first smoothed one become NaN. */
-static void load(struct room *r, const struct spr_panel *p, int64_t block, int32_t kind) {
-    for (int64_t t = 0; t < r->steps; t++)
-        for (int32_t i = 0; i < HW_LANES; i++)
-            spr__hw_sample(p, block * HW_LANES + i, t, &r->x[t * HW_LANES + i],
-                           r->cap ? &r->cap[t * HW_LANES + i] : NULL);
-    for (int32_t i = 0; i < r->rows; i++) {
-        start_lane(r, i, kind != SPR_HW_TREND_NONE);
-        for (int64_t t = 0; t < r->from[i]; t++)
-            r->x[t * HW_LANES + i] = NAN;
-    }
-}
-
-static double fixed(double option) { return option == SPR_NONE ? 0.0 : option; }
-
-/* The dimensions that are searched for a kind of trend. */
-static int32_t dims_of(const struct hw *hw, int32_t kind, struct hw_dim *dims) {
-    const struct spr_holt_winters_opts *o = &hw->opts;
+/* The dimensions that are searched for a lane of a kind. */
+static int32_t dims_of(const struct hw_room *r, int32_t lane, int32_t trend, struct hw_dim *dims) {
+    const struct spr_holt_winters_opts *o = &r->hw->opts;
     int32_t n = 0;
     if (o->alpha == 0)
         dims[n++] = (struct hw_dim){HW_ALPHA, 0, 1, {0.05, 0.3, 0.8}, 3};
-    if (o->beta == 0 && kind != SPR_HW_TREND_NONE)
+    if (o->beta == 0 && trend != SPR_HW_TREND_NONE)
         dims[n++] = (struct hw_dim){HW_BETA, 0, 1, {0.02, 0.3}, 2};
-    if (o->gamma == 0 && hw->shape.cycle[0].slots)
+    if (o->gamma == 0 && r->seasons[lane] > 0)
         dims[n++] = (struct hw_dim){HW_GAMMA, 0, 1, {0.05, 0.3, 0.8}, 3};
-    if (o->gamma2 == 0 && hw->shape.cycle[1].slots)
+    if (o->gamma2 == 0 && r->seasons[lane] > 1)
         dims[n++] = (struct hw_dim){HW_GAMMA2, 0, 1, {0.05, 0.3}, 2};
-    if (o->phi == 0 && kind == SPR_HW_TREND_DAMPED)
+    if (o->phi == 0 && trend == SPR_HW_TREND_DAMPED)
         dims[n++] = (struct hw_dim){HW_PHI, 0.8, 0.99, {0.9}, 1};
     return n;
 }
 
-static void set_params(const struct room *r, int32_t kind, const struct hw_dim *dims, int32_t count,
-                       double (*points)[HW_DIMS], struct hw_params *p) {
-    const struct spr_holt_winters_opts *o = &r->hw->opts;
-    for (int32_t i = 0; i < HW_LANES; i++) {
-        p->of[HW_ALPHA][i] = fixed(o->alpha), p->of[HW_BETA][i] = fixed(o->beta);
-        p->of[HW_GAMMA][i] = fixed(o->gamma), p->of[HW_GAMMA2][i] = fixed(o->gamma2), p->of[HW_PHI][i] = o->phi;
-        for (int32_t d = 0; d < count; d++)
-            p->of[dims[d].id][i] = points[i][d];
-        if (kind == SPR_HW_TREND_NONE)
-            p->of[HW_BETA][i] = p->of[HW_PHI][i] = 0;
-        if (kind == SPR_HW_TREND_ADDITIVE)
-            p->of[HW_PHI][i] = 1;
-        if (r->seasons[i] < 1)
-            p->of[HW_GAMMA][i] = 0;
-        if (r->seasons[i] < 2)
-            p->of[HW_GAMMA2][i] = 0;
-        for (int d = 0; d < HW_DIMS; d++)
-            p->rest[d][i] = 1 - p->of[d][i];
-    }
+static bool held_out(const struct hw *hw) {
+    return hw->kind_count > 1 && hw->opts.selection == SPR_HW_SELECTION_DEFAULT;
 }
 
-static void run(struct room *r, const struct hw_params *params, bool traced) {
-    memcpy(r->level, r->start_level, sizeof r->level);
-    memcpy(r->trend, r->start_trend, sizeof r->trend);
-    for (int c = 0; c < HW_CYCLES; c++)
-        memcpy(r->season[c], r->start_season[c], slots_of(r->hw, c) * sizeof(double));
-    struct hw_pass pass = {.x = r->x,
-                           .cap = r->cap,
-                           .steps = r->steps,
-                           .ticks = {r->ticks[0], r->ticks[1]},
-                           .params = params,
-                           .level = r->level,
-                           .trend = r->trend,
-                           .season = {r->season[0], r->season[1]},
-                           .sse = r->sse,
-                           .trace = traced ? r->trace : NULL,
-                           .trace_from = r->trace_from};
-    r->hw->kernel(&pass);
+static bool pointless(const struct hw_room *r, int32_t phase) { /* nobody can be of this kind */
+    if (phase >= r->hw->kind_count || !r->hw->kinds[phase].mult || r->hw->kind_count == 1)
+        return false;
+    for (int32_t i = 0; i < r->rows; i++)
+        if (r->can_multiply[i])
+            return false;
+    return true;
 }
 
-static int search(struct room *r, struct hw_block *b, int32_t kind, int64_t limit, int64_t *used) {
-    double points[HW_LANES][HW_DIMS];
-    struct hw_params params;
-    if (!b->searching) {
+/* ---- search ---- */
+
+static void begin_search(const struct hw_room *r, struct hw_work *w, const struct hw_kind *kinds) {
+    for (int32_t i = 0; i < r->rows; i++) {
         struct hw_dim dims[HW_DIMS];
-        spr__hw_search_begin(&b->search, dims, dims_of(r->hw, kind, dims));
-        b->searching = true;
+        double from[HW_DIMS];
+        int32_t n = dims_of(r, i, kinds[i].trend, dims);
+        bool last = w->phase == r->hw->kind_count, known = last || w->phase > 0;
+        const double *at = last ? w->found[w->kind[i]][i] : w->found[0][i];
+        for (int32_t d = 0; d < n; d++) {
+            bool had = last || dims[d].id == HW_ALPHA || dims[d].id == HW_GAMMA || dims[d].id == HW_GAMMA2;
+            from[d] = had ? at[dims[d].id] : dims[d].grid[0];
+        }
+        spr__hw_search_begin(&w->search[i], dims, n, known ? from : NULL, last ? LAST_SIZE : NEAR_SIZE);
     }
-    while (spr__hw_search_ask(&b->search, points)) {
+    w->searching = true;
+}
+
+static int search(struct hw_room *r, struct hw_work *w, const struct hw_kind *kinds, double (*found)[HW_DIMS],
+                  int64_t limit, int64_t *used) {
+    double asked[HW_LANES][HW_DIMS], points[HW_LANES][HW_DIMS] = {{0}};
+    struct hw_params params;
+    if (!w->searching)
+        begin_search(r, w, kinds);
+    for (;;) {
+        bool more[HW_LANES] = {false}, any = false;
+        for (int32_t i = 0; i < r->rows; i++) {
+            any |= more[i] = spr__hw_search_ask(&w->search[i], asked[i]);
+            for (int32_t d = 0; d < w->search[i].dim_count; d++)
+                points[i][w->search[i].dims[d].id] = asked[i][d];
+        }
+        if (!any)
+            break;
         if (limit && *used >= limit)
             return SPR_AGAIN;
-        set_params(r, kind, b->search.dims, b->search.dim_count, points, &params);
-        run(r, &params, false);
-        spr__hw_search_tell(&b->search, points, r->sse);
+        spr__hw_room_params(r, kinds, points, w->bound, &params);
+        spr__hw_room_run(r, &params, false);
+        for (int32_t i = 0; i < r->rows; i++)
+            if (more[i])
+                spr__hw_search_tell(&w->search[i], asked[i], r->sse[i]);
         ++*used;
     }
-    memcpy(b->found[b->kind], b->search.best, sizeof b->search.best);
-    b->searching = false;
+    for (int32_t i = 0; i < r->rows; i++)
+        memcpy(found[i], points[i], sizeof points[i]);
+    w->searching = false;
     return SPR_OK;
 }
 
-static void take_lane(struct room *r, struct hw_block *b, const struct hw_params *params, int32_t i) {
-    for (int d = 0; d < HW_DIMS; d++)
-        b->params.of[d][i] = params->of[d][i], b->params.rest[d][i] = params->rest[d][i];
-    b->level[i] = r->level[i], b->trend[i] = r->trend[i], b->sse[i] = r->sse[i];
-    for (int c = 0; c < HW_CYCLES; c++)
-        for (size_t at = (size_t)i; at < slots_of(r->hw, c); at += HW_LANES)
-            b->season[c][at] = r->season[c][at];
-}
+/* ---- choice ---- */
 
-/* Run the best point of a kind with its trace; `e` of each lane then tells its errors. */
-static void retrace(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, int32_t k,
-                    struct hw_params *params, struct hw_errors *e) {
+/* Of the kinds the one whose forecasts were least wrong in the tail. */
+static void choose(struct hw_room *r, struct hw_work *w) {
     const struct hw *hw = r->hw;
-    struct hw_dim dims[HW_DIMS];
-    int32_t count = dims_of(hw, hw->kinds[k], dims);
-    load(r, p, block, hw->kinds[k]);
-    set_params(r, hw->kinds[k], dims, count, b->found[k], params);
-    run(r, params, true);
-    for (int32_t i = 0; i < r->rows; i++)
-        e[i] = (struct hw_errors){
-            hw, r->x, r->cap, r->trace, r->steps, r->trace_from, i, r->from[i], params->of[HW_PHI][i]};
-}
-
-/* Of the kinds the one whose forecasts at all horizons were least wrong; a richer one must be better by half a per
- * cent. */
-static void choose(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, int32_t *kind) {
     double best[HW_LANES];
-    struct hw_params params;
-    struct hw_errors e[HW_LANES];
-    memset(kind, 0, HW_LANES * sizeof *kind);
-    for (int32_t k = 0; r->hw->kind_count > 1 && k < r->hw->kind_count; k++) {
-        retrace(r, b, p, block, k, &params, e);
+    memset(w->kind, 0, sizeof w->kind);
+    for (int32_t k = 0; hw->kind_count > 1 && k < hw->kind_count; k++) {
+        struct hw_kind kinds[HW_LANES];
+        struct hw_params params;
+        if (pointless(r, k))
+            continue;
+        for (int32_t i = 0; i < HW_LANES; i++)
+            kinds[i] = hw->kinds[k];
+        spr__hw_room_start(r, kinds, false);
+        spr__hw_room_params(r, kinds, w->found[k], w->bound, &params);
+        spr__hw_room_run(r, &params, true);
         for (int32_t i = 0; i < r->rows; i++) {
-            double mean = spr__hw_errors_mean(&e[i], r->work);
-            if (k == 0 || mean < 0.995 * best[i])
-                best[i] = mean, kind[i] = k;
+            if (k && kinds[i].mult && !r->mult[i])
+                continue;
+            struct hw_errors e = spr__hw_room_errors(r, &params, i);
+            double loss = spr__hw_errors_loss(&e, held_out(hw) ? r->cut[i] : r->from[i], r->work);
+            if (k == 0 || loss < RICHER * best[i])
+                best[i] = loss, w->kind[i] = k;
         }
+    }
+    w->chosen = true;
+}
+
+/* Three robust deviations of the one-step errors; where most of them are zero, of what there is. */
+static double bound_of(const struct hw_errors *e, double *work) {
+    const double middle = 0.5;
+    double size = 0, median;
+    int64_t n = spr__hw_errors_at(e, 1, e->first, e->steps, 1, work);
+    if (n < 16)
+        return INFINITY;
+    for (int64_t i = 0; i < n; i++)
+        size += work[i] = fabs(work[i]);
+    spr__quantiles(work, n, &middle, 1, &median);
+    double bound = 3 * (median > 0 ? 1.4826 * median : size / (double)n);
+    return bound > 0 ? bound : INFINITY;
+}
+
+/* Cut residuals from the first search on: the bounds of usual parameters will do. */
+static void first_bounds(struct hw_room *r, struct hw_work *w) {
+    struct hw_kind kinds[HW_LANES];
+    double points[HW_LANES][HW_DIMS];
+    struct hw_params params;
+    for (int32_t i = 0; i < HW_LANES; i++) {
+        const double usual[HW_DIMS] = {0.3, 0.02, 0.1, 0.1, 0.9};
+        memcpy(points[i], usual, sizeof usual);
+        kinds[i] = r->hw->kinds[0], w->bound[i] = INFINITY;
+    }
+    if (r->hw->opts.robust != SPR_HW_ROBUST_ALWAYS)
+        return;
+    spr__hw_room_start(r, kinds, false);
+    spr__hw_room_params(r, kinds, points, NULL, &params);
+    spr__hw_room_run(r, &params, true);
+    for (int32_t i = 0; i < r->rows; i++) {
+        struct hw_errors e = spr__hw_room_errors(r, &params, i);
+        w->bound[i] = bound_of(&e, r->work);
     }
 }
 
-static void keep(struct room *r, struct hw_block *b, const struct spr_panel *p, int64_t block, const int32_t *kind) {
-    const struct hw *hw = r->hw;
+/* ---- result ---- */
+
+/* Bounds on residuals, by the loss in the tail with and without them. Leaves a traced run with the chosen ones. */
+static void settle_bounds(struct hw_room *r, struct hw_work *w, struct hw_params *params) {
+    int32_t robust = r->hw->opts.robust;
+    double loss[HW_LANES], bound[HW_LANES];
+    spr__hw_room_run(r, params, true);
+    if (robust == SPR_HW_ROBUST_NEVER || (robust == SPR_HW_ROBUST_DEFAULT && r->hw->kind_count == 1))
+        return;
+    for (int32_t i = 0; i < r->rows; i++) {
+        struct hw_errors e = spr__hw_room_errors(r, params, i);
+        loss[i] = robust == SPR_HW_ROBUST_ALWAYS ? INFINITY : spr__hw_errors_loss(&e, r->cut[i], r->work);
+        bound[i] = bound_of(&e, r->work);
+        params->bound[i] = bound[i];
+    }
+    spr__hw_room_run(r, params, true);
+    bool again = false;
+    for (int32_t i = 0; i < r->rows && robust == SPR_HW_ROBUST_DEFAULT; i++) {
+        struct hw_errors e = spr__hw_room_errors(r, params, i);
+        if (!(spr__hw_errors_loss(&e, r->cut[i], r->work) < RICHER * loss[i]))
+            again = again || !isinf(bound[i]), params->bound[i] = INFINITY;
+    }
+    if (again)
+        spr__hw_room_run(r, params, true);
+    (void)w;
+}
+
+static void keep(struct hw_room *r, struct hw_work *w, struct hw *hw, int64_t block) {
+    struct hw_kind kinds[HW_LANES];
+    double points[HW_LANES][HW_DIMS];
     struct hw_params params;
-    struct hw_errors e[HW_LANES];
-    for (int32_t k = 0; k < hw->kind_count; k++) {
-        bool used = false;
-        for (int32_t i = 0; i < r->rows; i++)
-            used = used || kind[i] == k;
-        if (!used)
-            continue;
-        retrace(r, b, p, block, k, &params, e);
+    for (int32_t i = 0; i < HW_LANES; i++) {
+        kinds[i] = hw->kinds[w->kind[i]];
+        memcpy(points[i], w->found[w->kind[i]][i], sizeof points[i]);
+    }
+    spr__hw_room_start(r, kinds, false);
+    spr__hw_room_params(r, kinds, points, w->bound, &params);
+    settle_bounds(r, w, &params);
+    memcpy(spr__hw_row(hw, block, 0), &params, sizeof params);
+    memcpy(spr__hw_row(hw, block, HW_ROW_LEVEL), r->level, sizeof r->level);
+    memcpy(spr__hw_row(hw, block, HW_ROW_TREND), r->trend, sizeof r->trend);
+    memcpy(spr__hw_row(hw, block, HW_ROW_RUN), r->run, sizeof r->run);
+    memcpy(hw->sse + block * HW_LANES, r->sse, sizeof r->sse);
+    for (int c = 0; c < HW_CYCLES; c++)
+        for (int32_t slot = 0; slot < hw->shape.cycle[c].slots; slot++)
+            memcpy(hw->season[c] + (size_t)slot * spr__hw_stride(hw) + block * HW_LANES, r->season[c] + slot * HW_LANES,
+                   HW_LANES * sizeof(double));
+    for (int32_t i = 0; i < r->rows; i++) {
+        struct hw_errors e = spr__hw_room_errors(r, &params, i);
+        spr__hw_row(hw, block, HW_ROW_KIND)[i] = w->kind[i];
+        spr__hw_errors_rungs(&e, &params, i, r->sse[i], r->level[i], r->work, spr__hw_row(hw, block, HW_ROW_RUNGS));
+    }
+}
+
+/* ---- the fit ---- */
+
+static void begin_block(struct hw_room *r, struct hw_work *w, struct hw *hw, int64_t block,
+                        const struct spr_panel *history) {
+    static const double asked[] = {HW_PLAIN, 0, 0, NAN};
+    int32_t transform = hw->opts.transform;
+    double *lambda = spr__hw_row(hw, block, HW_ROW_LAMBDA);
+    for (int32_t i = 0; i < HW_LANES && !w->begun; i++) {
+        double want = transform == SPR_HW_TRANSFORM_BOX_COX ? hw->opts.lambda : asked[transform];
+        lambda[i] = HW_PLAIN;
+        if (transform && block * HW_LANES + i < hw->series)
+            lambda[i] = spr__hw_lambda(history, block * HW_LANES + i, want,
+                                       hw->shape.cycle[0].slots ? hw->shape.cycle[0].period : 2, r->work);
+    }
+    spr__hw_room_load(r, history, block, lambda);
+    if (w->begun)
+        return;
+    first_bounds(r, w);
+    if (hw->warm) {
+        const struct hw_params *p = (const struct hw_params *)(const void *)spr__hw_row(hw, block, 0);
+        w->phase = hw->kind_count, w->chosen = true;
         for (int32_t i = 0; i < r->rows; i++) {
-            if (kind[i] != k)
-                continue;
-            take_lane(r, b, &params, i);
-            spr__hw_errors_quantiles(&e[i], &params, r->sse[i], r->level[i], r->work,
-                                     hw->offsets + (block * HW_LANES + i) * hw->rung_count * hw->level_count);
+            w->kind[i] = (int32_t)spr__hw_row(hw, block, HW_ROW_KIND)[i];
+            for (int d = 0; d < HW_DIMS; d++)
+                w->found[w->kind[i]][i][d] = p->of[d][i];
         }
     }
+    w->begun = true;
+}
+
+static int search_phases(struct hw_room *r, struct hw_work *w, struct hw *hw, int64_t runs, int64_t *used) {
+    struct hw_kind kinds[HW_LANES];
+    int rc = SPR_OK;
+    for (; w->phase < hw->kind_count && rc == SPR_OK; w->phase += rc == SPR_OK) {
+        if (pointless(r, w->phase))
+            continue;
+        for (int32_t i = 0; i < HW_LANES; i++)
+            kinds[i] = hw->kinds[w->phase];
+        spr__hw_room_start(r, kinds, held_out(hw));
+        rc = search(r, w, kinds, w->found[w->phase], runs, used);
+    }
+    if (rc != SPR_OK)
+        return rc;
+    if (!w->chosen)
+        choose(r, w);
+    if (!held_out(hw) && !hw->warm)
+        return SPR_OK;
+    double last[HW_LANES][HW_DIMS];
+    for (int32_t i = 0; i < HW_LANES; i++)
+        kinds[i] = hw->kinds[w->kind[i]];
+    spr__hw_room_start(r, kinds, false);
+    rc = search(r, w, kinds, last, runs, used);
+    for (int32_t i = 0; i < r->rows && rc == SPR_OK; i++)
+        memcpy(w->found[w->kind[i]][i], last[i], sizeof last[i]);
+    return rc;
 }
 
 int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *history, const struct hw_tick *const *ticks,
                       int64_t runs) {
-    struct hw_block *b = &hw->blocks[block];
-    struct room r;
+    struct hw_room r;
     int64_t used = 0;
-    int rc = SPR_OK;
-    if (!room_make(&r, hw, ticks, history->steps, history->censored))
+    if (!hw->work[block] && !(hw->work[block] = spr__alloc(hw->ctx, 1, sizeof **hw->work)))
         return SPR_E_NOMEM; /* no record here: blocks run side by side */
-    r.rows = (int32_t)SPR_MIN(HW_LANES, hw->series - block * HW_LANES);
-    for (; b->kind < hw->kind_count && rc == SPR_OK; b->kind += rc == SPR_OK) {
-        load(&r, history, block, hw->kinds[b->kind]);
-        rc = search(&r, b, hw->kinds[b->kind], runs, &used);
-    }
+    struct hw_work *w = hw->work[block];
+    if (!spr__hw_room_make(&r, hw, ticks, history->steps, history->censored))
+        return SPR_E_NOMEM;
+    begin_block(&r, w, hw, block, history);
+    int rc = search_phases(&r, w, hw, runs, &used);
+    w->runs += used;
     if (rc == SPR_OK) {
-        int32_t kind[HW_LANES];
-        choose(&r, b, history, block, kind);
-        keep(&r, b, history, block, kind);
-        b->fitted = true;
+        keep(&r, w, hw, block);
+        hw->runs_of[block] = w->runs;
+        spr__free(hw->ctx, w, 1, sizeof *w);
+        hw->work[block] = NULL;
+        hw->done[block] = 1;
     }
-    room_free(&r);
+    spr__hw_room_free(&r);
     return rc;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Bounded search for all lanes of a block at once: a coarse grid, then from its best point Nelder-Mead inside the box,
- * started anew once around what it found (a simplex that was pressed flat against a wall gets its volume back). Every
- * lane is at its own place in its own search; what they share is the run over the data that answers them all.
+ * Bounded search, asked and told: a coarse grid, then from its best point Nelder-Mead inside the box, started anew once
+ * around what it found (a simplex that was pressed flat against a wall gets its volume back). Where a good point is
+ * known already, a small simplex around it is all. Every lane of a block is at its own place in its own search; what
+ * lanes share is the run over the data that answers them all.
  */
 #include "forecast/hw.h"
 
@@ -10,7 +11,7 @@ enum { ASK_VERTEX, ASK_REFLECTED, ASK_EXPANDED, ASK_OUTSIDE, ASK_INSIDE, ASK_SHR
 
 static double clamp(double v, const struct hw_dim *d) { return v < d->low ? d->low : v > d->high ? d->high : v; }
 
-bool spr__hw_simplex_done(const struct hw_simplex *s) { return s->stage == DONE; }
+static bool simplex_done(const struct hw_simplex *s) { return s->stage == DONE; }
 
 static void spread_out(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from, double size) {
     for (int32_t v = 0; v <= n; v++)
@@ -24,9 +25,9 @@ static void spread_out(struct hw_simplex *s, const struct hw_dim *dims, int32_t 
     memcpy(s->asked, s->at[0], sizeof s->asked);
 }
 
-void spr__hw_simplex_begin(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from) {
+static void simplex_begin(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from, double size) {
     memset(s, 0, sizeof *s);
-    spread_out(s, dims, n, from, 0.2);
+    spread_out(s, dims, n, from, size);
 }
 
 static void order(struct hw_simplex *s, int32_t n) {
@@ -89,7 +90,7 @@ static void shrink(struct hw_simplex *s, int32_t n) {
     memcpy(s->asked, s->at[1], sizeof s->asked);
 }
 
-void spr__hw_simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, double f) {
+static void simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, double f) {
     s->evaluations++;
     switch (s->stage) {
     case ASK_VERTEX:
@@ -128,17 +129,23 @@ void spr__hw_simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32
     }
 }
 
-/* ---- all lanes ---- */
+/* ---- grid and simplex ---- */
 
-void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count) {
+void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
+                          double size) {
     memset(s, 0, sizeof *s);
     memcpy(s->dims, dims, (size_t)count * sizeof *dims);
     s->dim_count = count;
+    s->best_f = INFINITY;
     s->grid_count = 1;
-    for (int32_t d = 0; d < count; d++)
+    for (int32_t d = 0; d < count && !from; d++)
         s->grid_count *= dims[d].grid_count;
-    for (int lane = 0; lane < HW_LANES; lane++)
-        s->best_f[lane] = INFINITY;
+    if (from && count) {
+        s->grid_at = 1;
+        memcpy(s->best, from, (size_t)count * sizeof *from);
+        simplex_begin(&s->simplex, dims, count, s->best, size);
+        s->simplex.restarts = 1;
+    }
 }
 
 static void grid_point(const struct hw_search *s, double *point) {
@@ -148,35 +155,25 @@ static void grid_point(const struct hw_search *s, double *point) {
     }
 }
 
-bool spr__hw_search_ask(const struct hw_search *s, double (*points)[HW_DIMS]) {
-    bool more = false;
-    for (int lane = 0; lane < HW_LANES; lane++) {
-        const struct hw_simplex *x = &s->simplex[lane];
-        if (s->grid_at < s->grid_count) {
-            grid_point(s, points[lane]);
-            more = true;
-        } else if (!s->dim_count || spr__hw_simplex_done(x)) {
-            memcpy(points[lane], s->best[lane], sizeof points[lane]);
-        } else {
-            memcpy(points[lane], x->asked, sizeof points[lane]);
-            more = true;
-        }
+bool spr__hw_search_ask(const struct hw_search *s, double *point) {
+    if (s->grid_at < s->grid_count) {
+        grid_point(s, point);
+        return true;
     }
-    return more;
+    bool done = !s->dim_count || simplex_done(&s->simplex);
+    memcpy(point, done ? s->best : s->simplex.asked, sizeof s->best);
+    return !done;
 }
 
-void spr__hw_search_tell(struct hw_search *s, double (*points)[HW_DIMS], const double *f) {
-    bool grid = s->grid_at < s->grid_count, last = s->grid_at + 1 == s->grid_count;
-    for (int lane = 0; lane < HW_LANES; lane++) {
-        double value = isfinite(f[lane]) ? f[lane] : INFINITY;
-        if (value < s->best_f[lane] || (grid && s->grid_at == 0)) {
-            s->best_f[lane] = value;
-            memcpy(s->best[lane], points[lane], sizeof points[lane]);
-        }
-        if (!grid && s->dim_count && !spr__hw_simplex_done(&s->simplex[lane]))
-            spr__hw_simplex_tell(&s->simplex[lane], s->dims, s->dim_count, value);
-        else if (grid && last && s->dim_count)
-            spr__hw_simplex_begin(&s->simplex[lane], s->dims, s->dim_count, s->best[lane]);
+void spr__hw_search_tell(struct hw_search *s, const double *point, double f) {
+    bool grid = s->grid_at < s->grid_count;
+    double value = isfinite(f) ? f : INFINITY;
+    if (value < s->best_f || (grid && s->grid_at == 0)) {
+        s->best_f = value;
+        memcpy(s->best, point, sizeof s->best);
     }
-    s->grid_at += grid;
+    if (!grid)
+        simplex_tell(&s->simplex, s->dims, s->dim_count, value);
+    else if (++s->grid_at == s->grid_count && s->dim_count)
+        simplex_begin(&s->simplex, s->dims, s->dim_count, s->best, 0.2);
 }

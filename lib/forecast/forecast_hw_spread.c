@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * How wrong forecasts made h steps before were, from one traced run over the history: the state after every step and
- * the season used in it are enough to rebuild each of those forecasts. Their quantiles become the forecast's.
+ * the season used in it are enough to rebuild each of those forecasts. Their quantiles become the forecast's, and the
+ * losses of forecasts choose between kinds.
  */
 #include "forecast/hw.h"
 
-enum { ENOUGH = 8, COMPARED = 1024 }; /* least errors that make quantiles; origins that compare kinds of trend */
-
-static double traced(const struct hw_errors *e, int64_t t, int field) {
-    return e->trace[((t - e->from) * 4 + field) * HW_LANES + e->lane];
-}
+enum { ENOUGH = 8, PLENTY = 2048, COMPARED = 256 }; /* errors that make quantiles; that suffice; that compare kinds */
 
 /* From step t back to the newest visit of its phase that a forecast made h steps earlier had seen. */
 static int64_t visit_back(const struct hw_errors *e, int32_t c, int32_t h) {
@@ -19,40 +16,77 @@ static int64_t visit_back(const struct hw_errors *e, int32_t c, int32_t h) {
     return SPR_MIN((int64_t)rint(floor((double)(h - 1) / period) * period), h - 1);
 }
 
-int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t every, double *out) {
-    double damped = 0, power = e->phi;
-    int64_t n = 0, back1 = visit_back(e, 0, h), back2 = visit_back(e, 1, h);
-    for (int32_t i = 0; i < h; i++, power *= e->phi)
+static double reach_of(double phi, int32_t h) {
+    double damped = 0, power = phi;
+    for (int32_t i = 0; i < h; i++, power *= phi)
         damped += power;
-    for (int64_t origin = SPR_MAX(e->first, e->from); origin + h < e->steps; origin += every) {
-        int64_t t = origin + h;
-        double y = e->x[t * HW_LANES + e->lane];
-        double forecast =
-            traced(e, origin, 0) + damped * traced(e, origin, 1) + traced(e, t - back1, 2) + traced(e, t - back2, 3);
-        if (!isnan(y) && !(e->cap && forecast > e->cap[t * HW_LANES + e->lane]))
-            out[n++] = y - forecast;
+    return damped;
+}
+
+static double rebuilt(const struct hw_errors *e, int64_t origin, double reach, int64_t visit1, int64_t visit2) {
+    double base = e->level[origin] + reach * e->trend[origin];
+    if (e->mult)
+        return base * SPR_MAX(e->one[visit1], HW_FIGURE_MIN) *
+               (e->hw->shape.cycle[1].slots ? SPR_MAX(e->two[visit2], HW_FIGURE_MIN) : 1);
+    return base + e->one[visit1] + e->two[visit2];
+}
+
+int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t lo, int64_t hi, int64_t every, double *out) {
+    double reach = reach_of(e->phi, h);
+    int64_t n = 0, back1 = visit_back(e, 0, h), back2 = visit_back(e, 1, h);
+    lo = SPR_MAX(lo, SPR_MAX(e->first, e->from) + h);
+    for (int64_t t = lo - e->from; t < hi - e->from; t += every) {
+        double forecast = rebuilt(e, t - h, reach, t - back1, t - back2);
+        if (!isnan(e->x[t]) && !(e->cap && forecast > e->cap[t]))
+            out[n++] = e->x[t] - forecast;
     }
     return n;
 }
 
-double spr__hw_errors_mean(const struct hw_errors *e, double *work) {
-    double total = 0;
-    int32_t used = 0;
-    int64_t every = 1 + (e->steps - SPR_MAX(e->first, e->from)) / COMPARED;
+/* ---- comparing kinds ---- */
+
+static double mean_size(const double *v, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += fabs(v[i]);
+    return sum / (double)n;
+}
+
+/* Pinball loss of errors against offsets, summed over the levels; scaled so that one level at 1/2 is half the size. */
+static double pinball(const double *errors, int64_t n, const double *levels, const double *offsets, int32_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int32_t k = 0; k < count; k++) {
+            double over = errors[i] - offsets[k];
+            sum += over > 0 ? levels[k] * over : (levels[k] - 1) * over;
+        }
+    return sum / ((double)n * count);
+}
+
+double spr__hw_errors_loss(const struct hw_errors *e, int64_t cut, double *work) {
+    double total = 0, *offsets = work + (e->steps - e->from);
+    const double *levels = e->hw->levels;
+    int32_t used = 0, count = e->hw->level_count;
+    int64_t start = SPR_MAX(e->first, e->from), head = 1 + (cut - start) / COMPARED,
+            tail = 1 + (e->steps - SPR_MAX(cut, start)) / COMPARED;
     for (int32_t r = 0; r < e->hw->rung_count; r++) {
-        int64_t n = spr__hw_errors_at(e, e->hw->rungs[r], every, work);
-        double sum = 0;
-        for (int64_t i = 0; i < n; i++)
-            sum += fabs(work[i]);
+        int32_t h = e->hw->rungs[r];
+        int64_t before = cut > start + h ? spr__hw_errors_at(e, h, start, cut, head, work) : 0;
+        if (before < 4 * ENOUGH)
+            before = 0;
+        else
+            spr__quantiles(work, before, levels, count, offsets);
+        int64_t n = spr__hw_errors_at(e, h, before ? cut : start, e->steps, tail, work);
         if (n)
-            total += sum / (double)n, used++;
+            total += before ? pinball(work, n, levels, offsets, count) : 0.5 * mean_size(work, n), used++;
     }
     return used ? total / used : INFINITY;
 }
 
+/* ---- quantiles ---- */
+
 /* Standard deviation at h as a multiple of that at 1 (Hyndman, Koehler, Ord & Snyder 2008, table 6.1, class 1). */
-static double growth(const struct hw_errors *e, const struct hw_params *p, int32_t h) {
-    int lane = e->lane;
+static double growth(const struct hw_errors *e, const struct hw_params *p, int lane, int32_t h) {
     double alpha = p->of[HW_ALPHA][lane], sum = 1, damped = 0, power = p->of[HW_PHI][lane];
     for (int32_t j = 1; j < h; j++, power *= p->of[HW_PHI][lane]) {
         damped += power;
@@ -70,26 +104,46 @@ static double growth(const struct hw_errors *e, const struct hw_params *p, int32
 /* Root of the mean squared one-step error, or a guess from the level where no step was ever forecast. */
 static double one_step(const struct hw_errors *e, double sse, double level) {
     int64_t n = 0;
-    for (int64_t t = e->first; t < e->steps; t++)
-        n += !isnan(e->x[t * HW_LANES + e->lane]);
+    for (int64_t t = SPR_MAX(e->first, e->from); t < e->steps; t++)
+        n += !isnan(e->x[t - e->from]);
     return n ? sqrt(sse / (double)n) * sqrt((double)(n + 3) / (double)n) : 0.25 * fabs(level);
 }
 
-void spr__hw_errors_quantiles(const struct hw_errors *e, const struct hw_params *params, double sse, double level,
-                              double *work, double *offsets) {
+/* Where errors are too few, the quantiles of the longest horizon that has enough are widened, or normal ones taken. */
+static void guessed(const struct hw_errors *e, const struct hw_params *params, int lane, int32_t r, int32_t known,
+                    double one, const double *rows, double *offsets) {
     const struct hw *hw = e->hw;
+    double grown = growth(e, params, lane, hw->rungs[r]);
+    double scale = known >= 0 ? grown / growth(e, params, lane, hw->rungs[known]) : grown * one;
+    const double *from = known >= 0 ? rows + (hw->rung_row[known] - HW_ROW_RUNGS + 2) * HW_LANES + lane : NULL;
+    for (int32_t k = 0; k < hw->level_count; k++)
+        offsets[k] = scale * (from ? from[k * HW_LANES] : spr__normal_quantile(hw->levels[k]));
+}
+
+void spr__hw_errors_rungs(const struct hw_errors *e, const struct hw_params *params, int lane, double sse, double level,
+                          double *work, double *rows) {
+    const struct hw *hw = e->hw;
+    double *offsets = work + (e->steps - e->from);
     int32_t known = -1; /* the longest horizon with enough errors */
     for (int32_t r = 0; r < hw->rung_count; r++) {
-        double *to = offsets + r * hw->level_count;
-        int64_t n = spr__hw_errors_at(e, hw->rungs[r], 1, work);
+        int32_t h = hw->rungs[r];
+        double *to = rows + (hw->rung_row[r] - HW_ROW_RUNGS) * HW_LANES + lane, size;
+        int64_t every = SPR_MIN(1 + (h - 1) / 2, 1 + (e->steps - SPR_MAX(e->first, e->from) - h) / PLENTY);
+        int64_t n = spr__hw_errors_at(e, h, e->first, e->steps, SPR_MAX(every, 1), work);
         if (n >= ENOUGH) {
             known = r;
-            spr__quantiles(work, n, hw->levels, hw->level_count, to);
-            continue;
+            size = mean_size(work, n);
+            spr__quantiles(work, n, hw->levels, hw->level_count, offsets);
+        } else {
+            double one = one_step(e, sse, level);
+            guessed(e, params, lane, r, known, one, rows, offsets);
+            size = 0.8 * one * growth(e, params, lane, h);
         }
-        double grown = growth(e, params, hw->rungs[r]);
-        double scale = known >= 0 ? grown / growth(e, params, hw->rungs[known]) : grown * one_step(e, sse, level);
+        to[0] = reach_of(e->phi, h);
+        to[HW_LANES] = size;
         for (int32_t k = 0; k < hw->level_count; k++)
-            to[k] = scale * (known >= 0 ? offsets[known * hw->level_count + k] : spr__normal_quantile(hw->levels[k]));
+            to[(2 + k) * HW_LANES] = offsets[k];
+        for (int32_t i = 0; i < spr__hw_waiting(h); i++)
+            to[(2 + hw->level_count + i) * HW_LANES] = NAN;
     }
 }

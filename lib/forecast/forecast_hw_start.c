@@ -75,10 +75,10 @@ static void line(const double *v, int64_t n, double *intercept, double *slope) {
     *intercept = mean_v - *slope * mean_i;
 }
 
-/* Mean of d by slot, centred on zero, taken out of d. NaN in d are left out. */
-static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t slots, double *season, size_t stride,
-                    double *weight) {
-    double mean = 0;
+/* Mean of d by slot, centred on zero (or one, where seasons multiply), taken out of d. NaN in d are left out. */
+static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t slots, bool mult, double *season,
+                    size_t stride, double *weight) {
+    double mean = 0, neutral = mult ? 1 : 0;
     for (int32_t i = 0; i < slots; i++)
         season[(size_t)i * stride] = weight[i] = 0;
     for (int64_t t = 0; t < n; t++)
@@ -87,19 +87,23 @@ static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t s
             season[(size_t)ticks[t].next * stride] += d[t] * ticks[t].there, weight[ticks[t].next] += ticks[t].there;
         }
     for (int32_t i = 0; i < slots; i++) {
-        if (weight[i] > 0)
-            season[(size_t)i * stride] /= weight[i];
-        mean += season[(size_t)i * stride] / (double)slots;
+        double *at = &season[(size_t)i * stride];
+        *at = weight[i] > 0 ? *at / weight[i] : neutral;
+        mean += *at / (double)slots;
     }
-    for (int32_t i = 0; i < slots; i++)
-        season[(size_t)i * stride] -= mean;
-    for (int64_t t = 0; t < n; t++)
-        d[t] -= spr__hw_season(season, stride, ticks[t]);
+    for (int32_t i = 0; i < slots; i++) {
+        double *at = &season[(size_t)i * stride];
+        *at = mult ? SPR_MIN(SPR_MAX(*at / mean, HW_FIGURE_MIN), HW_FIGURE_MAX) : *at - mean;
+    }
+    for (int64_t t = 0; t < n; t++) {
+        double taken = spr__hw_season(season, stride, ticks[t]);
+        d[t] = mult ? d[t] / taken : d[t] - taken;
+    }
 }
 
 static struct hw_start with_season(const struct hw_shape *shape, const double *x, size_t stride, int64_t begin,
-                                   int32_t seasons, const struct hw_tick *const *ticks, double *const *season,
-                                   double *work) {
+                                   int32_t seasons, bool mult, const struct hw_tick *const *ticks,
+                                   double *const *season, double *work) {
     double period = shape->cycle[0].period;
     for (int32_t c = 1; c < seasons; c++)
         period = SPR_MAX(period, shape->cycle[c].period);
@@ -110,9 +114,9 @@ static struct hw_start with_season(const struct hw_shape *shape, const double *x
     int64_t half = average(w, n, period, smooth);
     line(smooth + half, n - 2 * half, &s.level, &s.trend);
     for (int64_t t = 0; t < n; t++)
-        w[t] -= smooth[t];
+        w[t] = mult ? w[t] / smooth[t] : w[t] - smooth[t];
     for (int32_t c = 0; c < seasons; c++) /* the average has served: its room takes the weights */
-        figures(w, n, ticks[c] + begin, shape->cycle[c].slots, season[c], stride, smooth);
+        figures(w, n, ticks[c] + begin, shape->cycle[c].slots, mult, season[c], stride, smooth);
     s.from = begin + (int64_t)ceil(period - 1e-9);
     return s;
 }
@@ -133,7 +137,7 @@ static struct hw_start without_season(const double *x, size_t stride, int64_t be
 }
 
 struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, size_t stride, int64_t steps, bool trend,
-                              const struct hw_tick *const *ticks, double *const *seasons, double *work) {
+                              bool mult, const struct hw_tick *const *ticks, double *const *seasons, double *work) {
     int64_t begin = 0;
     int32_t can = 0;
     while (begin < steps && isnan(x[(size_t)begin * stride]))
@@ -144,7 +148,7 @@ struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, siz
         can++;
     for (int32_t c = 0; c < HW_CYCLES; c++)
         for (int32_t i = 0; i < shape->cycle[c].slots; i++)
-            seasons[c][(size_t)i * stride] = 0;
-    return can ? with_season(shape, x, stride, begin, can, ticks, seasons, work)
+            seasons[c][(size_t)i * stride] = mult ? 1 : 0;
+    return can ? with_season(shape, x, stride, begin, can, mult, ticks, seasons, work)
                : without_season(x, stride, begin, steps, trend);
 }

@@ -2,7 +2,8 @@
 /*
  * The inside of Holt-Winters. Series are laid out in blocks of HW_LANES; lane i of every array belongs to the i-th
  * series of the block, so that one vector instruction advances 4 or 8 of them. A lane without trend has phi = beta = 0,
- * a lane without season has gamma = 0 and seasons of zeros: one recursion serves all kinds.
+ * a lane without season has gamma = 0 and seasons of zeros, a lane that bounds no residual has an infinite bound: one
+ * recursion serves all kinds.
  */
 #ifndef SPR_LIB_FORECAST_HW_H
 #define SPR_LIB_FORECAST_HW_H
@@ -11,6 +12,12 @@
 
 enum { HW_LANES = 16, HW_CYCLES = 2, HW_DIMS = 5 };
 enum { HW_ALPHA, HW_BETA, HW_GAMMA, HW_GAMMA2, HW_PHI }; /* order of the dimensions of the search */
+
+/* Multiplicative figures stay within these, so that no zero and no tiny level makes them run away. */
+#define HW_FIGURE_MIN (1.0 / 1024)
+#define HW_FIGURE_MAX 1024.0
+/* So many bounded residuals in a row on one side are no outliers: the level has shifted. */
+#define HW_SHIFT_RUN  6.0
 
 /* Where step t falls in a season: slot `at`, and for a fractional period the share `there` of slot `next`. */
 struct hw_tick {
@@ -29,26 +36,59 @@ static inline double spr__hw_season(const double *slots, size_t stride, struct h
 }
 
 struct hw_params {
-    double of[HW_DIMS][HW_LANES];   /* by HW_ALPHA ... */
-    double rest[HW_DIMS][HW_LANES]; /* 1 - of */
+    double of[HW_DIMS][HW_LANES]; /* by HW_ALPHA ... */
+    double mult[HW_LANES];        /* 1 = the seasons multiply, 0 = they add */
+    double bound[HW_LANES];       /* largest residual that is believed; INFINITY = all */
 };
 
-/* One run over steps of a block. Level, trend and season are taken and left; x is NaN where a step must not count. */
+/* One run over steps of a block. Level, trend, seasons and runs are taken and left; x is NaN where a step must not
+ * count. */
 struct hw_pass {
     const double *x;   /* [steps][lane] */
     const double *cap; /* [steps][lane] or NULL: a step counts only where the forecast is at most this */
     int64_t steps;
     const struct hw_tick *ticks[HW_CYCLES]; /* [steps]; NULL = no such season */
     const struct hw_params *params;
+    bool any_mult, any_bound;  /* some lane multiplies, bounds */
     double *level, *trend;     /* [lane] */
-    double *season[HW_CYCLES]; /* [slot][lane] */
-    double *sse;               /* [lane], out: squared one-step errors */
+    double *run;               /* [lane]: bounded residuals in a row, negative below; may be NULL without bounds */
+    double *season[HW_CYCLES]; /* [slot * season_stride + lane] */
+    size_t season_stride;
+    double *sse;   /* [lane], out: squared one-step errors, of the bounded residuals where there is a bound */
     double *trace; /* [step - trace_from][4][lane] or NULL, out: level, trend after it, seasons used in it */
     int64_t trace_from;
 };
 typedef void spr__hw_kernel(struct hw_pass *pass);
 spr__hw_kernel spr__hw_plain, spr__hw_avx2, spr__hw_avx512;
 spr__hw_kernel *spr__hw_kernel_for(int simd);
+
+/*
+ * One rung of the quantiles, online: what was forecast for this step is compared with it, scale and offsets follow, and
+ * the forecast for `h` steps on takes its place. Everything is [lane] unless it says otherwise.
+ */
+struct hw_rung {
+    double *reach;   /* sum of the damped trend over h steps */
+    double *scale;   /* mean absolute error, lately */
+    double *offset;  /* [level][lane] */
+    double *pending; /* the forecast for the step that has just come; NaN = none */
+};
+struct hw_follow {
+    const double *x, *cap; /* cap may be NULL */
+    const double *level, *trend, *mult;
+    const double *season[HW_CYCLES]; /* [slot * season_stride + lane], NULL = no such season */
+    size_t season_stride;
+    struct hw_tick ticks[HW_CYCLES]; /* of the step that is forecast */
+    const double *levels;
+    int32_t level_count;
+    bool any_mult;
+    struct hw_rung rung;
+};
+typedef void spr__hw_follower(const struct hw_follow *f);
+spr__hw_follower spr__hw_follow_plain, spr__hw_follow_avx2, spr__hw_follow_avx512;
+spr__hw_follower *spr__hw_follower_for(int simd);
+#define HW_SCALE_RATE  0.02 /* a scale forgets within 50 comparisons */
+#define HW_OFFSET_RATE 0.02 /* an offset moves by at most this share of the scale */
+#define HW_SCALE_JUMP  8.0  /* an error counts for at most so many scales */
 
 /* ---- starting states ---- */
 
@@ -62,10 +102,11 @@ struct hw_start {
 };
 /*
  * Starting state of one lane as R's stats::HoltWinters has it; x is [steps] with `stride`, and seasons (same stride)
- * get the figures. Whoever fits no trend forgets the slope. `work` is of 2 * steps doubles.
+ * get the figures: distances, or ratios when they multiply. Whoever fits no trend forgets the slope. `work` is of
+ * 2 * steps doubles.
  */
 struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, size_t stride, int64_t steps, bool trend,
-                              const struct hw_tick *const *ticks, double *const *seasons, double *work);
+                              bool mult, const struct hw_tick *const *ticks, double *const *seasons, double *work);
 
 /* ---- search ---- */
 
@@ -77,54 +118,85 @@ struct hw_dim {
 };
 /* Nelder and Mead 1965 inside a box, asked and told one point at a time. */
 struct hw_simplex {
-    int32_t stage, vertex, evaluations, restarts;
+    int32_t stage, vertex, evaluations, restarts; /* a small one is not started anew */
     double at[HW_DIMS + 1][HW_DIMS], f[HW_DIMS + 1];
     double centre[HW_DIMS], asked[HW_DIMS], reflected[HW_DIMS], f_reflected;
 };
-void spr__hw_simplex_begin(struct hw_simplex *s, const struct hw_dim *dims, int32_t count, const double *from);
-bool spr__hw_simplex_done(const struct hw_simplex *s);
-void spr__hw_simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_t count, double f);
-
+/* One lane's search: a coarse grid and a simplex from its best point, or only a small simplex around a known point. */
 struct hw_search {
     struct hw_dim dims[HW_DIMS];
     int32_t dim_count, grid_count, grid_at;
-    double best[HW_LANES][HW_DIMS], best_f[HW_LANES];
-    struct hw_simplex simplex[HW_LANES];
+    double best[HW_DIMS], best_f;
+    struct hw_simplex simplex;
 };
-void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count);
-/* The next point of every lane in the order of the dims; false = all lanes are done. */
-bool spr__hw_search_ask(const struct hw_search *s, double (*points)[HW_DIMS]);
-void spr__hw_search_tell(struct hw_search *s, double (*points)[HW_DIMS], const double *f);
+void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
+                          double size);
+/* The next point in the order of the dims; false = done, the point is the best one. */
+bool spr__hw_search_ask(const struct hw_search *s, double *point);
+void spr__hw_search_tell(struct hw_search *s, const double *point, double f);
+
+/* ---- Box-Cox ---- */
+
+/* y to the power of lambda, or its logarithm; HW_PLAIN leaves it as it is. */
+#define HW_PLAIN 1.0
+double spr__hw_bend(double y, double lambda);
+double spr__hw_unbend(double z, double lambda);
+/* Which lambda a row can bear: what is asked for (NaN = choose), or HW_PLAIN where values are too low for it. */
+double spr__hw_lambda(const struct spr_panel *p, int64_t row, double asked, double period, double *work);
 
 /* ---- the fitted state ---- */
 
-enum { HW_KINDS = 3 };
+/* A kind is a trend and a way in which seasons act. */
+struct hw_kind {
+    int32_t trend; /* ::spr_hw_trend */
+    bool mult;
+};
+enum { HW_KINDS = 5 };
 
-struct hw_block {
-    bool fitted;
-    int32_t kind;   /* the kind being searched, index into hw->kinds */
-    bool searching; /* search holds work in progress */
-    struct hw_search search;
-    double found[HW_KINDS][HW_LANES][HW_DIMS]; /* best point of every kind */
-    struct hw_params params;
-    double level[HW_LANES], trend[HW_LANES], sse[HW_LANES];
-    double *season[HW_CYCLES]; /* [slot][lane] */
+/* Rows of the state of a block, HW_LANES doubles each; params come first so that they can be read as struct hw_params.
+ * Rungs follow: reach, scale, offset[level], pending[waiting]. */
+enum { HW_ROW_LEVEL = HW_DIMS + 2, HW_ROW_TREND, HW_ROW_RUN, HW_ROW_LAMBDA, HW_ROW_KIND, HW_ROW_RUNGS };
+
+/* What a block needs between two slices of a fit; gone once it is fitted. */
+struct hw_work {
+    int32_t phase; /* kind being searched; kind_count = the last polish */
+    bool begun, searching, chosen;
+    struct hw_search search[HW_LANES];
+    double found[HW_KINDS][HW_LANES][HW_DIMS]; /* best point of every kind, by HW_ALPHA ... */
+    int32_t kind[HW_LANES];
+    double bound[HW_LANES]; /* before the search, where residuals are always cut */
+    int64_t runs;           /* over the history, so far */
 };
 
 struct hw {
     spr_context *ctx;
     spr__hw_kernel *kernel;
+    spr__hw_follower *follower;
     struct spr_holt_winters_opts opts;
     struct hw_shape shape;
-    int32_t kinds[HW_KINDS], kind_count; /* ::spr_hw_trend to try, the simplest first */
+    struct hw_kind kinds[HW_KINDS]; /* to try, the simplest first */
+    int32_t kind_count;
     int32_t horizon, level_count;
     const double *levels;
     int32_t rungs[SPR__RUNGS_MAX], rung_count;
-    int64_t series, steps, fit_steps;
-    struct hw_block *blocks;
-    int64_t block_count;
-    double *offsets; /* [series][rung][level]: quantiles of the error at that horizon */
+    int32_t rung_row[SPR__RUNGS_MAX]; /* row of a rung's reach in a block */
+    int32_t rows;                     /* of a block */
+    int64_t series, steps, fit_steps, block_count;
+    bool warm, ready;          /* this fit began with the last one's parameters; a fit was finished */
+    int64_t *runs_of;          /* [block]: runs over its history that the last fit took */
+    double *state;             /* [block][row][lane] */
+    double *season[HW_CYCLES]; /* [slot][block][lane]: a step of all series lies together */
+    struct hw_work **work;     /* [block], NULL when fitted */
+    uint8_t *done;             /* [block] */
+    double *sse;               /* [block][lane] */
 };
+
+static inline double *spr__hw_row(const struct hw *hw, int64_t block, int32_t row) {
+    return hw->state + (block * hw->rows + row) * HW_LANES;
+}
+static inline size_t spr__hw_stride(const struct hw *hw) { return (size_t)hw->block_count * HW_LANES; }
+/* So many forecasts of a rung wait for their step at a time, issued every h / waiting steps. */
+static inline int32_t spr__hw_waiting(int32_t h) { return h % 2 ? 1 : 2; }
 
 /* One step of a row for a lane; rows past the last are missing. cap may be NULL. */
 static inline void spr__hw_sample(const struct spr_panel *p, int64_t row, int64_t step, double *x, double *cap) {
@@ -136,23 +208,29 @@ static inline void spr__hw_sample(const struct spr_panel *p, int64_t row, int64_
 /* Go on with a block for at most `runs` runs over the history (0 = no limit); SPR_AGAIN when they did not suffice. */
 int spr__hw_fit_block(struct hw *hw, int64_t block, const struct spr_panel *history, const struct hw_tick *const *ticks,
                       int64_t runs);
+int spr__hw_update(void *state, const struct spr_panel *steps);
+int spr__hw_predict(void *state, const double *now, struct spr_forecaster_output *out);
 
 /* ---- errors at longer horizons ---- */
 
+/* One lane of a traced run, contiguous. */
 struct hw_errors {
     const struct hw *hw;
-    const double *x, *cap, *trace; /* [steps][lane], the same or NULL, [steps - from][4][lane] */
-    int64_t steps, from;           /* steps of the history, first traced step */
-    int32_t lane;
-    int64_t first; /* first step whose error counts */
+    const double *x, *cap;                   /* [steps - from]; cap may be NULL */
+    const double *level, *trend, *one, *two; /* [steps - from]: after a step; seasons used in it */
+    int64_t steps, from;                     /* steps of the history, first traced step */
+    int64_t first;                           /* first step whose error counts */
     double phi;
+    bool mult;
 };
-/* Errors of forecasts made `h` steps earlier, from one origin in `every`; returns how many. */
-int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t every, double *out);
-/* Mean absolute error over all rungs; INFINITY when there is none. */
-double spr__hw_errors_mean(const struct hw_errors *e, double *work);
-/* Fill [rung][level] with quantiles of the errors; params of the lane tell how spread grows where data is thin. */
-void spr__hw_errors_quantiles(const struct hw_errors *e, const struct hw_params *params, double sse, double level,
-                              double *work, double *offsets);
+/* Errors at steps lo .. hi-1 of forecasts made `h` steps earlier, from one origin in `every`; returns how many. */
+int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t lo, int64_t hi, int64_t every, double *out);
+/* Mean loss over all rungs of what lies at or after `cut`: pinball, with quantiles of the errors before it; mean
+ * absolute error of everything when too little lies before. INFINITY when there is none. */
+double spr__hw_errors_loss(const struct hw_errors *e, int64_t cut, double *work);
+/* What the rungs of a lane begin with, written with a stride of HW_LANES from its place in the block's first rung row:
+ * reach, scale, quantiles of the errors, waiting forecasts. */
+void spr__hw_errors_rungs(const struct hw_errors *e, const struct hw_params *params, int lane, double sse, double level,
+                          double *work, double *rows);
 
 #endif

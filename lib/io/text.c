@@ -161,33 +161,6 @@ bool spr__io_iso8601(const char *text, size_t n, int64_t *wall_ns) {
     return true;
 }
 
-/* ---- out ---- */
-
-size_t spr__io_format(char *text, size_t room, double value, int digits) {
-    if (!isfinite(value)) {
-        *text = 0;
-        return 0;
-    }
-    int64_t whole = fabs(value) < 1e9 ? (int64_t)value : 0;
-    int n = (double)whole == value && digits >= 9
-                ? snprintf(text, room, "%s%lld", signbit(value) && !whole ? "-" : "", (long long)whole)
-                : snprintf(text, room, "%.*g", digits, value);
-    if (n < 0 || (size_t)n >= room)
-        n = 0;
-    /* The locale may write another sign, of any length, where the point belongs. */
-    char *p = text;
-    while (*p && (is_digit(*p) || *p == '-' || *p == '+' || *p == 'e'))
-        p++;
-    if (*p && *p != '.') {
-        char *rest = p;
-        while (*rest && !is_digit(*rest))
-            rest++;
-        *p++ = '.';
-        memmove(p, rest, strlen(rest) + 1);
-    }
-    return strlen(text);
-}
-
 /* ---- names ---- */
 
 const char *spr__io_base(const char *path) {

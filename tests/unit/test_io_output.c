@@ -119,6 +119,35 @@ static void numbers_have_a_point_in_every_locale(void **state) {
 }
 
 #define IO_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_begin, scratch_end)
+/* As printf has it, for numbers of every size, near ties and at powers of ten. */
+static void numbers_are_printed_as_printf_prints_them(void **state) {
+    (void)state;
+    const char *path = in_scratch("n.txt");
+    uint64_t seed = 7;
+    for (int digits = 1; digits <= 17; digits++) {
+        char want[8192] = "";
+        size_t n = 0;
+        spr_output *o = begin(path);
+        for (int i = 0; i < 200; i++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            double v = (double)(int64_t)seed * pow(10, (int)(seed >> 20) % 45 - 30);
+            if (i % 5 == 1)
+                v = (double)((int64_t)(seed >> 40) % 100000) / 8; /* ties */
+            if (i % 5 == 2)
+                v = pow(10, i % 40 - 15) * (i % 2 ? 1 : 1 - 1e-11);
+            if (i % 20 == 0)
+                v = i % 40 ? 0.0 : -0.0;
+            if (i % 5 == 3)
+                v = (double)((int64_t)(seed >> 34) - 500000000);
+            n += (size_t)snprintf(want + n, sizeof want - n, "%.*g\n", digits, v);
+            spr_output_number(o, v, digits);
+            spr_output_text(o, "\n");
+        }
+        assert_int_equal(spr_output_commit(o), SPR_OK);
+        assert_string_equal(read_text(path), want);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         IO_TEST(a_file_appears_when_it_is_complete),
@@ -129,6 +158,7 @@ int main(void) {
         IO_TEST(a_pipe_is_written_in_place),
         IO_TEST(a_place_that_cannot_be_written_is_named),
         IO_TEST(numbers_have_a_point_in_every_locale),
+        IO_TEST(numbers_are_printed_as_printf_prints_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,8 @@ _shardpredict() {
     fi
     case $prev in
     --policy) mapfile -t COMPREPLY < <(compgen -W "$policies" -- "$cur"); return ;;
-    --method) mapfile -t COMPREPLY < <(compgen -W "auto seasonal-naive weekly-naive last-value holt-winters exponential-smoothing mix gsl-wavelet" -- "$cur"); return ;;
+    --kind) mapfile -t COMPREPLY < <(compgen -W "auto net lstm hybrid" -- "$cur"); return ;;
+    --method) mapfile -t COMPREPLY < <(compgen -W "auto seasonal-naive weekly-naive last-value holt-winters exponential-smoothing mix gsl-wavelet net lstm hybrid" -- "$cur"); return ;;
     esac
     if [[ $cur == -* ]]; then
         local options

@@ -27,11 +27,13 @@ bool answers_add(struct answers *a, const char *name, const char *series, const 
     return one.series && one.metric && (one.name || !name);
 }
 
+void answer_free(struct answer *one) {
+    free(one->name), free(one->series), free(one->metric), free(one->points), free(one->quantiles);
+}
+
 void answers_free(struct answers *a) {
-    for (size_t i = 0; i < a->count; i++) {
-        struct answer *one = &a->items[i];
-        free(one->name), free(one->series), free(one->metric), free(one->points), free(one->quantiles);
-    }
+    for (size_t i = 0; i < a->count; i++)
+        answer_free(&a->items[i]);
     free(a->items);
     memset(a, 0, sizeof *a);
 }

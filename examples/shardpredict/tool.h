@@ -75,6 +75,7 @@ extern double tool_started_s; /* wall clock when the context was made */
 int verb_generate(int argc, const char **argv);
 int verb_profile(int argc, const char **argv);
 int verb_forecast(int argc, const char **argv);
+int verb_train(int argc, const char **argv);
 int verb_plan(int argc, const char **argv);
 int verb_explain(int argc, const char **argv);
 int verb_replay(int argc, const char **argv);

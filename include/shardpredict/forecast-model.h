@@ -109,6 +109,8 @@ SPR_API int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const
 SPR_API int spr_trainer_run(spr_trainer *t, int64_t budget);
 /** Share done, 0..1, and (when `text` is not NULL) what runs, for people; the text lives until the next call. */
 SPR_API double spr_trainer_progress(const spr_trainer *t, const char **text);
+/** Loss of the minibatches so far, moving means, at most 100 of them, one net behind the other; they live as long as the trainer. */
+SPR_API int32_t spr_trainer_losses(const spr_trainer *t, const double **losses);
 /** The model, after spr_trainer_run returned 0. @return 0, SPR_E_STATE, SPR_E_NOMEM */
 SPR_API int spr_trainer_finish(spr_trainer *t, spr_model **out);
 

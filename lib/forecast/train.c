@@ -9,6 +9,8 @@
 
 static const double default_levels[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, 10.0 / 11.0, .95, .99};
 
+enum { SPR__TRAIN_LOSSES = 100 };
+
 struct spr_trainer {
     spr_context *ctx;
     int64_t step_ns, context;
@@ -27,6 +29,8 @@ struct spr_trainer {
     struct spr__train_tail tail;
     int64_t finished, total; /* minibatches */
     char text[160];
+    double losses[SPR__TRAIN_LOSSES]; /* for people */
+    int32_t loss_count;
 };
 
 /* ---- create ---- */
@@ -288,6 +292,13 @@ static int close_member(spr_trainer *t) {
     return SPR_OK;
 }
 
+/* A hundred looks at the way down, evenly over all members. */
+static void note_loss(spr_trainer *t) {
+    int64_t due = (t->finished + 1) * SPR__TRAIN_LOSSES / SPR_MAX(t->total, 1);
+    if (t->loss_count < SPR_MIN(due, SPR__TRAIN_LOSSES))
+        t->losses[t->loss_count++] = t->net.loss;
+}
+
 int spr_trainer_run(spr_trainer *t, int64_t budget) {
     int rc = SPR_OK;
     if (!t)
@@ -303,6 +314,7 @@ int spr_trainer_run(spr_trainer *t, int64_t budget) {
             if (!left)
                 return SPR_AGAIN;
             spr__train_net_step(t->ctx, &t->pool, t->global.level, seed_of(t), &t->net);
+            note_loss(t);
         }
         if ((rc = close_member(t)) < 0)
             return rc;
@@ -325,6 +337,12 @@ double spr_trainer_progress(const spr_trainer *t, const char **text) {
     if (text)
         *text = t->text;
     return t->done ? 1 : t->planned && t->total ? (double)t->finished / (double)t->total : 0;
+}
+
+int32_t spr_trainer_losses(const spr_trainer *t, const double **losses) {
+    if (losses)
+        *losses = t ? t->losses : NULL;
+    return t ? t->loss_count : 0;
 }
 
 /* ---- the model ---- */

@@ -203,6 +203,8 @@ static void what_cannot_be_is_refused_by_name(void **state) {
     struct spr_training_opts bad = {.size = sizeof bad, .resource = resource};
     assert_int_equal(spr_trainer_add(t, &p, &bad), SPR_E_ARG);
     assert_true(spr_trainer_progress(t, NULL) == 0);
+    assert_int_equal(spr_trainer_losses(t, NULL), 0);
+    assert_int_equal(spr_trainer_losses(NULL, NULL), 0);
     spr_trainer_destroy(t);
     struct spr_forecaster_opts fo = {.size = sizeof fo, .step_ns = STEP_NS, .horizon = H};
     spr_forecaster *f = NULL;

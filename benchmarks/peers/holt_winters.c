@@ -95,13 +95,17 @@ static void print_errors(spr_context *ctx, const struct spr_forecaster_opts *o, 
     check(ctx, ops->fit(state, p, 0, 0));
     const struct hw *hw = state;
     for (int64_t s = 0; s < p->series; s++)
-        printf("sse ours %lld %d %lld %.10g\n", (long long)p->steps, m, (long long)s,
-               hw->blocks[s / HW_LANES].sse[s % HW_LANES]);
+        printf("sse ours %lld %d %lld %.10g\n", (long long)p->steps, m, (long long)s, hw->sse[s]);
     ops->close(state);
 }
 
 static int run(const char *path, int m) {
-    struct spr_holt_winters_opts plain = {.size = sizeof plain, .period = m, .trend = SPR_HW_TREND_ADDITIVE};
+    struct spr_holt_winters_opts plain = {.size = sizeof plain,
+                                          .period = m,
+                                          .trend = SPR_HW_TREND_ADDITIVE,
+                                          .season = SPR_HW_SEASON_ADDITIVE,
+                                          .robust = SPR_HW_ROBUST_NEVER,
+                                          .selection = SPR_HW_SELECTION_FITTED};
     struct spr_holt_winters_opts defaults = {.size = sizeof defaults, .period = m};
     struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = SPR__DAY_NS / m, .horizon = m, .config = &plain};
     int64_t steps, series;

@@ -90,7 +90,7 @@ int spr__step_closed(spr_controller *c, const double *column, const double *vm_c
 /* joint.c */
 int spr__joint_start(spr_controller *c, const struct spr_panel *past, const double *host_totals, int64_t stride,
                      int64_t first_step);
-int spr__joint_closed(spr_controller *c, int64_t step, const double *vm_column, const double *host_column);
+void spr__joint_closed(spr_controller *c, int64_t step, const double *vm_column, const double *host_column);
 int spr__joint_mix(spr_controller *c, spr_forecast **forecast);
 void spr__joint_destroy(spr_controller *c);
 

@@ -50,9 +50,7 @@ int spr__forecaster_start(spr_controller *c) {
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column) {
     if (!c->forecaster) /* none is wanted, or it could not be opened: try again */
         return spr__forecaster_start(c);
-    int rc = spr__joint_closed(c, c->running - 1, vm_column, column);
-    if (rc < 0)
-        return rc;
+    spr__joint_closed(c, c->running - 1, vm_column, column);
     bool due = (double)(c->running - c->fitted_step) * (double)c->step_ns * 1e-9 >= c->opts.refit_s &&
                !(c->forecaster_ops.caps & SPR_CAP_REFITS_ITSELF);
     if (!c->forecaster_fresh || due)

@@ -67,7 +67,7 @@ static int check_args(void) {
         return tool_usage("train", "--out FILE is required");
     if (args.horizon < 1 || args.horizon > HORIZON_MAX)
         return tool_usage("train", "--horizon: 1 to %d steps", (int)HORIZON_MAX);
-    if (args.until < -1 || args.context < 0 || args.threads < 0)
+    if (args.until < 0 || args.context < 0 || args.threads < 0)
         return tool_usage("train", "--until, --context and --threads cannot be negative");
     if (!(args.effort > 0 && args.effort <= 1000))
         return tool_usage("train", "--effort: more than 0, at most 1000");
@@ -107,7 +107,7 @@ static int cut_by_cases(struct training *t) {
 }
 
 static int cut(struct training *t) {
-    int64_t until = args.until >= 0 && args.until < t->end ? args.until : t->end;
+    int64_t until = args.until < t->end ? args.until : t->end;
     t->until = calloc((size_t)t->rows + 1, sizeof *t->until);
     t->resource = calloc((size_t)t->rows + 1, sizeof *t->resource);
     if (!t->until || !t->resource) {
@@ -301,7 +301,7 @@ static int try_output(spr_context *ctx) {
 }
 
 int verb_train(int argc, const char **argv) {
-    args.horizon = 12, args.seed = 1, args.kind = "auto", args.effort = 1, args.until = -1;
+    args.horizon = 12, args.seed = 1, args.kind = "auto", args.effort = 1, args.until = INT64_MAX;
     int rc = tool_options("train", about, epilogue, table, argc, argv, NULL);
     if (rc >= 0 || (rc = check_args()) > 0)
         return rc;

@@ -11,24 +11,42 @@ void spr__lstm_start(int inputs, int units, uint64_t seed, uint64_t stream, floa
         }
 }
 
-static size_t turned_count(const struct spr__lstm *l) { return 4u * (size_t)l->units * (size_t)l->units; }
+static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
+
+size_t spr__lstm_floats(const struct spr__net_kernels *k, int inputs, int units, bool training) {
+    size_t packed = rounded(spr__lstm_packed(k, spr__lstm_depth(inputs, units), units));
+    return packed + (training ? 4u * (size_t)units * (size_t)units : 0);
+}
+
+size_t spr__lstm_floats_most(int inputs, int units) {
+    size_t widest = (size_t)(units + 15) / 16 * 16; /* AVX-512 */
+    return rounded(widest * 4 * (size_t)spr__lstm_depth(inputs, units));
+}
+
+void spr__lstm_place(const struct spr__net_kernels *k, int inputs, int units, bool training, float *memory,
+                     struct spr__lstm *out) {
+    *out = (struct spr__lstm){.kernels = k,
+                              .inputs = inputs,
+                              .units = units,
+                              .depth = spr__lstm_depth(inputs, units),
+                              .packed = memory,
+                              .memory = memory};
+    if (training)
+        out->turned = memory + rounded(spr__lstm_packed(k, out->depth, units));
+}
 
 int spr__lstm_make(const spr_context *ctx, int simd, int inputs, int units, bool training, struct spr__lstm *out) {
-    struct spr__lstm l = {spr__net_kernels_for(simd), inputs, units, spr__lstm_depth(inputs, units), NULL, NULL};
-    l.packed = spr__alloc(ctx, spr__lstm_packed(l.kernels, l.depth, units), sizeof *l.packed);
-    l.turned = training && l.packed ? spr__alloc(ctx, turned_count(&l), sizeof *l.turned) : NULL;
-    *out = l;
-    if (l.packed && (l.turned || !training))
-        return SPR_OK;
-    spr__lstm_drop(ctx, out);
-    return spr__nomem(ctx);
+    const struct spr__net_kernels *k = spr__net_kernels_for(simd);
+    float *memory = spr__alloc(ctx, spr__lstm_floats(k, inputs, units, training), sizeof *memory);
+    if (!memory)
+        return spr__nomem(ctx);
+    spr__lstm_place(k, inputs, units, training, memory, out);
+    return SPR_OK;
 }
 
 void spr__lstm_drop(const spr_context *ctx, struct spr__lstm *l) {
-    if (!l->kernels)
-        return;
-    spr__free(ctx, l->packed, spr__lstm_packed(l->kernels, l->depth, l->units), sizeof *l->packed);
-    spr__free(ctx, l->turned, turned_count(l), sizeof *l->turned);
+    if (l->memory)
+        spr__free(ctx, l->memory, spr__lstm_floats(l->kernels, l->inputs, l->units, l->turned), sizeof *l->memory);
     memset(l, 0, sizeof *l);
 }
 
@@ -41,46 +59,44 @@ void spr__lstm_load(struct spr__lstm *l, const float *w) {
             l->turned[(ptrdiff_t)j * units + u] = recurrent[(ptrdiff_t)u * wide + j];
 }
 
-/* Sizes of the blocks of a run, in numbers. */
-struct sizes {
-    size_t in, c, trace, dh, dgates;
-};
-static struct sizes sizes_of(const struct spr__lstm *l, const struct spr__lstm_run *run) {
-    size_t rows = (size_t)run->room, steps = (size_t)run->steps, units = (size_t)l->units;
-    struct sizes n = {rows * (run->keep ? steps + 1 : 2) * (size_t)l->depth, rows * (run->keep ? steps + 1 : 1) * units,
-                      0, 0, 0};
-    if (run->keep)
-        n.trace = rows * steps * 5 * units, n.dh = rows * units, n.dgates = SPR__LSTM_SPAN * rows * 4 * units;
-    return n;
+/* Parts of a run one after the other; `run` may be NULL to learn their size. */
+static size_t run_parts(int inputs, int units, int rows, int steps, bool keep, float *memory,
+                        struct spr__lstm_run *run) {
+    size_t r = (size_t)rows, n = r * (size_t)units, t = (size_t)steps, depth = (size_t)spr__lstm_depth(inputs, units);
+    const size_t sizes[] = {r * depth * (keep ? t + 1 : 2), n * (keep ? t + 1 : 1), 5 * n * t, n, n,
+                            SPR__LSTM_SPAN * 4 * n};
+    size_t at = 0;
+    for (int i = 0; i < (keep ? 6 : 2); i++) {
+        if (run)
+            *(float **[]){&run->in, &run->c, &run->trace, &run->dh, &run->dc, &run->dgates}[i] = memory + at;
+        at += rounded(sizes[i]);
+    }
+    return at;
+}
+
+size_t spr__lstm_run_floats(int inputs, int units, int rows, int steps, bool keep) {
+    return run_parts(inputs, units, rows, steps, keep, NULL, NULL);
+}
+
+void spr__lstm_run_place(const struct spr__lstm *l, int rows, int steps, bool keep, float *memory,
+                         struct spr__lstm_run *out) {
+    *out = (struct spr__lstm_run){.rows = rows, .steps = steps, .room = rows, .keep = keep, .memory = memory};
+    run_parts(l->inputs, l->units, rows, steps, keep, memory, out);
 }
 
 int spr__lstm_run_make(const spr_context *ctx, const struct spr__lstm *l, int rows, int steps, bool keep,
                        struct spr__lstm_run *out) {
-    struct spr__lstm_run run = {.rows = rows, .steps = steps, .room = rows, .keep = keep};
-    struct sizes n = sizes_of(l, &run);
-    run.in = spr__alloc(ctx, n.in, sizeof(float));
-    run.c = spr__alloc(ctx, n.c, sizeof(float));
-    if (keep) {
-        run.trace = spr__alloc(ctx, n.trace, sizeof(float));
-        run.dh = spr__alloc(ctx, n.dh, sizeof(float));
-        run.dc = spr__alloc(ctx, n.dh, sizeof(float));
-        run.dgates = spr__alloc(ctx, n.dgates, sizeof(float));
-    }
-    *out = run;
-    if (run.in && run.c && (!keep || (run.trace && run.dh && run.dc && run.dgates)))
-        return SPR_OK;
-    spr__lstm_run_drop(ctx, l, out);
-    return spr__nomem(ctx);
+    float *memory = spr__alloc(ctx, spr__lstm_run_floats(l->inputs, l->units, rows, steps, keep), sizeof *memory);
+    if (!memory)
+        return spr__nomem(ctx);
+    spr__lstm_run_place(l, rows, steps, keep, memory, out);
+    return SPR_OK;
 }
 
 void spr__lstm_run_drop(const spr_context *ctx, const struct spr__lstm *l, struct spr__lstm_run *run) {
-    struct sizes n = sizes_of(l, run);
-    spr__free(ctx, run->in, n.in, sizeof(float));
-    spr__free(ctx, run->c, n.c, sizeof(float));
-    spr__free(ctx, run->trace, n.trace, sizeof(float));
-    spr__free(ctx, run->dh, n.dh, sizeof(float));
-    spr__free(ctx, run->dc, n.dh, sizeof(float));
-    spr__free(ctx, run->dgates, n.dgates, sizeof(float));
+    if (run->memory)
+        spr__free(ctx, run->memory, spr__lstm_run_floats(l->inputs, l->units, run->room, run->steps, run->keep),
+                  sizeof *run->memory);
     memset(run, 0, sizeof *run);
 }
 

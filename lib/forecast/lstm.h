@@ -23,11 +23,8 @@ struct spr__lstm {
     int inputs, units, depth;
     float *packed; /* for the way forward */
     float *turned; /* [4][units][units], recurrent weights for the way back, or NULL */
+    float *memory; /* both */
 };
-int spr__lstm_make(const spr_context *ctx, int simd, int inputs, int units, bool training, struct spr__lstm *out);
-void spr__lstm_drop(const spr_context *ctx, struct spr__lstm *l);
-void spr__lstm_load(struct spr__lstm *l, const float *w);
-
 /* Work of one chunk. `rows` may be set to anything up to what was asked for, before a run. */
 struct spr__lstm_run {
     int rows, steps, room; /* rows in use, steps, rows there is memory for */
@@ -36,12 +33,27 @@ struct spr__lstm_run {
     float *c;                /* [keep ? steps + 1 : 1][rows][units] */
     float *trace;            /* [steps][rows][5][units] */
     float *dh, *dc, *dgates; /* [rows][units] twice, [SPR__LSTM_SPAN][rows][4][units] */
+    float *memory;           /* all of it */
 };
 enum { SPR__LSTM_SPAN = 4 }; /* steps whose gradients of the weights are summed in one product */
+
+/* Floats that a layer or a run needs, and the same put into memory of the caller's. `training` = with the way back. */
+size_t spr__lstm_floats(const struct spr__net_kernels *k, int inputs, int units, bool training);
+/* The same for the widest kernels, without the way back: what any level of the same file of weights needs. */
+size_t spr__lstm_floats_most(int inputs, int units);
+void spr__lstm_place(const struct spr__net_kernels *k, int inputs, int units, bool training, float *memory,
+                     struct spr__lstm *out);
+size_t spr__lstm_run_floats(int inputs, int units, int rows, int steps, bool keep);
+void spr__lstm_run_place(const struct spr__lstm *l, int rows, int steps, bool keep, float *memory,
+                         struct spr__lstm_run *out);
+/* The same in memory of the context's; 0 or SPR_E_NOMEM. */
+int spr__lstm_make(const spr_context *ctx, int simd, int inputs, int units, bool training, struct spr__lstm *out);
+void spr__lstm_drop(const spr_context *ctx, struct spr__lstm *l);
 int spr__lstm_run_make(const spr_context *ctx, const struct spr__lstm *l, int rows, int steps, bool keep,
                        struct spr__lstm_run *out);
 void spr__lstm_run_drop(const spr_context *ctx, const struct spr__lstm *l, struct spr__lstm_run *run);
 
+void spr__lstm_load(struct spr__lstm *l, const float *w);
 /* State before the first step: zeros. */
 void spr__lstm_rest(const struct spr__lstm *l, struct spr__lstm_run *run);
 /* Where the inputs of step t go, [rows] of `inputs` numbers each `depth` apart. */

@@ -33,7 +33,7 @@ struct spr__member_ops {
     /* quantiles [count][horizon][levels], never crossing, finite for finite history up to 1e150 */
     void (*answer)(const void *payload, const struct spr__cases *cases, void *room, double *quantiles);
 };
-extern const struct spr__member_ops spr__member_qnet;
+extern const struct spr__member_ops spr__member_qnet, spr__member_lstm;
 
 /* The section "GLOB": what all members share. Stored as it is. */
 #define SPR__GLOBAL_LEVELS    64
@@ -56,6 +56,6 @@ struct spr__global {
     double prior[SPR__GLOBAL_RESOURCES]
                 [SPR__GLOBAL_LEVELS]; /* quantiles over all series: answers a series without history */
 };
-spr__model_check spr__global_check, spr__qnet_check;
+spr__model_check spr__global_check, spr__qnet_check, spr__lstm_check;
 
 #endif

@@ -1,28 +1,42 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A quantile net as a member of a model. */
+/* Quantile nets as members of a model: "QNET" without an encoder, "LSTM" with one. */
 #include "forecast/train.h"
 
 _Static_assert(sizeof(struct spr__qnet_header) == SPR__QNET_AT, "weights begin on a multiple of 64");
 
-size_t spr__qnet_bytes(const struct spr__qnet_shape *shape) {
+static size_t own_floats(const struct spr__qnet_header *h) {
     struct spr__qnet_parts p;
-    spr__qnet_layout(shape, &p);
-    return SPR__QNET_AT + (size_t)p.count * sizeof(float);
+    spr__qnet_layout(&h->shape, &p);
+    return (size_t)p.count;
 }
 
-int spr__qnet_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
+size_t spr__qnet_bytes(const struct spr__qnet_header *h) {
+    size_t encoder = h->encoder.units ? spr__encoder_weights(&h->encoder, &h->spec) : 0;
+    return SPR__QNET_AT + (own_floats(h) + encoder) * sizeof(float);
+}
+
+static int check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size,
+                 bool recurrent) {
     struct spr__qnet_header h;
     bool good = size >= sizeof h;
     if (good)
         memcpy(&h, payload, sizeof h);
-    good = good && spr__window_spec_ok(&h.spec) && spr__qnet_shape_ok(&h.shape) && !h.reserved[0] && !h.reserved[1] &&
-           !h.reserved[2] && h.shape.summaries == spr__window_summaries(&h.spec) &&
-           h.shape.features == spr__window_features(&h.spec) && size == spr__qnet_bytes(&h.shape);
+    const struct spr__encoder *e = &h.encoder;
+    good = good && spr__window_spec_ok(&h.spec) && spr__qnet_shape_ok(&h.shape) &&
+           (recurrent ? spr__encoder_ok(e, &h.spec) : !e->units && !e->steps && !e->every) &&
+           h.shape.summaries == spr__window_summaries(&h.spec) + e->units &&
+           h.shape.features == spr__window_features(&h.spec) && size == spr__qnet_bytes(&h);
     const float *w = (const float *)((const char *)payload + SPR__QNET_AT);
     for (size_t i = 0; good && i < (size - SPR__QNET_AT) / sizeof *w; i++)
         good = fabsf(w[i]) <= 1e6f; /* NaN fails too; within it no answer can overflow */
     return good ? SPR_OK
                 : spr__fail_at(ctx, SPR_E_CORRUPT, name, 0, 0, "net %u of the model is damaged", (unsigned)index);
+}
+int spr__qnet_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
+    return check(ctx, name, index, payload, size, false);
+}
+int spr__lstm_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
+    return check(ctx, name, index, payload, size, true);
 }
 
 static const struct spr__qnet_header *header(const void *payload) { return payload; }
@@ -32,11 +46,19 @@ static int64_t context(const void *payload) { return header(payload)->spec.conte
 
 struct room {
     float *memory, *summaries, *features, *base, *answer, *pass;
+    float *sequence, *calendar, *cells, *run; /* of the encoder */
+    const float **sequences;
     double *level, *spread;
     int32_t *h;
 };
 
 static size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* Numbers of one sequence. */
+static size_t sequence_floats(const struct spr__qnet_header *p) {
+    return p->encoder.units ? (size_t)(p->encoder.steps * spr__encoder_values(&p->encoder, &p->spec)) : 0;
+}
+static int rows_at_once(int64_t cases) { return (int)SPR_MIN(cases, SPR__ENCODER_ROWS); }
 
 /* Parts of the room one after the other; `at` may be NULL to learn the bytes. */
 static size_t split(const struct spr__qnet_header *p, int64_t cases, int32_t steps, char *at, struct room *r) {
@@ -51,6 +73,14 @@ static size_t split(const struct spr__qnet_header *p, int64_t cases, int32_t ste
     PART(level, n);
     PART(spread, n);
     PART(h, (size_t)steps);
+    if (p->encoder.units) {
+        int inputs = spr__encoder_inputs(&p->encoder, &p->spec), units = p->encoder.units;
+        PART(sequence, n * sequence_floats(p));
+        PART(sequences, n);
+        PART(calendar, spr__encoder_calendar_floats(&p->spec));
+        PART(cells, spr__lstm_floats_most(inputs, units));
+        PART(run, spr__lstm_run_floats(inputs, units, rows_at_once(cases), p->encoder.steps, false));
+    }
 #undef PART
     return used;
 }
@@ -60,10 +90,33 @@ static size_t room(const void *payload, int64_t cases, int32_t steps) {
     return split(header(payload), cases, steps, NULL, &r);
 }
 
+/* The last states of all cases become the last of their summaries. */
+static void encode(const struct spr__qnet_header *p, const float *weights, const struct spr__cases *c, struct room *r) {
+    struct spr__lstm l;
+    struct spr__lstm_run run;
+    const int width = rows_at_once(c->count);
+    spr__lstm_place(c->kernels, spr__encoder_inputs(&p->encoder, &p->spec), p->encoder.units, false, r->cells, &l);
+    spr__lstm_load(&l, weights);
+    spr__lstm_run_place(&l, width, p->encoder.steps, false, r->run, &run);
+    spr__encoder_calendar(&p->spec, r->calendar);
+    for (int64_t i = 0; i < c->count; i += width) {
+        const struct spr__encoder_rows rows = {
+            .encoder = &p->encoder,
+            .spec = &p->spec,
+            .calendar = p->spec.flags & SPR__WINDOW_CALENDAR ? r->calendar : NULL,
+            .sequence = r->sequences + i,
+            .origin = c->origin + i,
+        };
+        run.rows = (int)SPR_MIN(width, c->count - i);
+        spr__encoder_read(&rows, &l, &run, r->summaries + (i + 1) * p->shape.summaries - p->encoder.units,
+                          (size_t)p->shape.summaries);
+    }
+}
+
 static void answer(const void *payload, const struct spr__cases *c, void *memory, double *quantiles) {
     const struct spr__qnet_header *p = payload;
     const float *weights = (const float *)((const char *)payload + SPR__QNET_AT);
-    struct room r;
+    struct room r = {0};
     int32_t steps = c->horizon, n = p->shape.levels;
     split(p, c->count, steps, memory, &r);
     for (int32_t h = 0; h < steps; h++)
@@ -74,7 +127,13 @@ static void answer(const void *payload, const struct spr__cases *c, void *memory
         spr__window_summary(&w, r.summaries + i * p->shape.summaries);
         spr__window_steps(&w, r.h, steps, r.features + i * steps * p->shape.features, r.base + i * steps);
         r.level[i] = w.level, r.spread[i] = w.spread;
+        if (p->encoder.units) {
+            r.sequences[i] = r.sequence + (size_t)i * sequence_floats(p);
+            spr__encoder_sequence(&p->encoder, &w, r.sequence + (size_t)i * sequence_floats(p));
+        }
     }
+    if (p->encoder.units)
+        encode(p, weights + own_floats(p), c, &r);
     spr__qnet_answer(&p->shape, weights, c->kernels, c->count, steps, r.summaries, r.features, r.base, r.pass,
                      r.answer);
     for (int64_t i = 0; i < c->count; i++)
@@ -84,3 +143,9 @@ static void answer(const void *payload, const struct spr__cases *c, void *memory
 
 const struct spr__member_ops spr__member_qnet = {
     {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, answer};
+const struct spr__member_ops spr__member_lstm = {
+    {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, answer};
+
+const struct spr__member_ops *spr__member_of(const struct spr__qnet_header *h) {
+    return h->encoder.units ? &spr__member_lstm : &spr__member_qnet;
+}

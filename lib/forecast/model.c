@@ -79,6 +79,7 @@ static const struct {
     {"INFO", check_info},
     {"GLOB", spr__global_check},
     {"QNET", spr__qnet_check},
+    {"LSTM", spr__lstm_check},
 };
 
 static int check_payload(const spr_context *ctx, const char *name, const struct entry *e, const void *payload) {

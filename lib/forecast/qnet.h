@@ -50,6 +50,8 @@ struct spr__qnet_lesson {
     float dropout;             /* share of u that is left out */
     uint64_t seed;             /* of this minibatch */
     int64_t first;             /* index of the first case in the minibatch: dropout does not depend on the chunks */
+    int32_t last;              /* so many summaries at the end want their slope ... */
+    float *last_slope;         /* ... here, [cases][last]; NULL = none */
     float scale;               /* the loss and its gradient are multiplied by it */
 };
 /* Loss of the lesson; its gradient replaces `gradient` (as many floats as weights). */

@@ -128,6 +128,9 @@ static void back_case(struct learning *a) {
     int32_t s = a->s->summaries;
     l->kernels->gemm_tn(s, units, cases, l->summaries, s, a->du, units, 0, a->g + p->w1, units);
     column_sums(a->du, cases, units, a->g + p->b1);
+    if (l->last_slope)
+        l->kernels->gemm_nt(cases, l->last, units, a->du, units, a->w + p->w1 + (ptrdiff_t)(s - l->last) * units, units,
+                            0, l->last_slope, l->last);
 }
 
 double spr__qnet_learn(const struct spr__qnet_shape *shape, const float *weights, const struct spr__qnet_lesson *lesson,

@@ -14,7 +14,7 @@ enum { SPR__TRAIN_LOSSES = 100 };
 struct spr_trainer {
     spr_context *ctx;
     int64_t step_ns, context;
-    int32_t horizon, members;
+    int32_t kind, horizon, members;
     double effort;
     bool is_signed; /* values below 0 may be forecast */
     struct spr__train_data data;
@@ -53,7 +53,7 @@ static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, str
         !(o->effort > 0 && o->effort <= 1000) || o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
         return spr__fail(ctx, SPR_E_ARG,
                          "spr_trainer_opts: step, horizon, levels, members, context or effort are out of range");
-    if (o->kind != SPR_MODEL_AUTO && o->kind != SPR_MODEL_NET)
+    if (o->kind == SPR_MODEL_HYBRID)
         return spr__fail(ctx, SPR_E_UNSUPPORTED, "spr_trainer_opts: this library trains no model of kind %d", o->kind);
     return spr__levels_check(ctx, o->levels, o->level_count);
 }
@@ -71,7 +71,7 @@ int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, sp
     if (!t)
         return spr__nomem(ctx);
     t->ctx = spr_context_ref(ctx);
-    t->step_ns = o.step_ns, t->horizon = o.horizon, t->members = o.members;
+    t->kind = o.kind, t->step_ns = o.step_ns, t->horizon = o.horizon, t->members = o.members;
     t->context = o.context, t->effort = o.effort;
     t->global = (struct spr__global){.step_ns = o.step_ns,
                                      .horizon = o.horizon,
@@ -231,8 +231,8 @@ static int plan(spr_trainer *t) {
         return spr__fail(t->ctx, SPR_E_HISTORY, "train: no series with values");
     for (int32_t slot = 0; rc == SPR_OK && slot < SPR__GLOBAL_RESOURCES; slot++)
         rc = fill_slot(t, slot);
-    if (rc < 0 || (rc = spr__train_choose(t->ctx, &t->data, t->step_ns, t->horizon, t->context, t->members, t->effort,
-                                          &t->plan)) < 0)
+    if (rc < 0 || (rc = spr__train_choose(t->ctx, &t->data, t->kind, t->step_ns, t->horizon, t->context, t->members,
+                                          t->effort, &t->plan)) < 0)
         return rc;
     weigh_series(t);
     t->total = 0, t->global.context = 0;
@@ -269,11 +269,12 @@ static int open_member(spr_trainer *t) {
 }
 
 static int close_member(spr_trainer *t) {
-    size_t bytes = spr__qnet_bytes(&t->net.shape);
+    struct spr__qnet_header h = {
+        .spec = t->pool.setting->spec, .shape = t->net.shape, .encoder = t->pool.setting->encoder};
+    size_t bytes = spr__qnet_bytes(&h);
     unsigned char *p = spr__alloc(t->ctx, bytes, 1);
     if (!p)
         return spr__nomem(t->ctx);
-    struct spr__qnet_header h = {.spec = t->pool.setting->spec, .shape = t->net.shape};
     memcpy(p, &h, sizeof h);
     memcpy(p + SPR__QNET_AT, t->net.weights, (size_t)t->net.count * sizeof(float));
     spr__qnet_fold(&t->net.shape, (float *)(void *)(p + SPR__QNET_AT), t->pool.s_mean, t->pool.s_sd, t->pool.d_mean,
@@ -350,6 +351,7 @@ int32_t spr_trainer_losses(const spr_trainer *t, const double **losses) {
 int spr_trainer_finish(spr_trainer *t, spr_model **out) {
     struct spr__section s[SPR__TRAIN_MEMBERS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
     char text[160];
+    uint32_t nets = 0, recurrent = 0;
     if (!t)
         return SPR_E_ARG;
     if (!out || !t->done)
@@ -357,7 +359,7 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
                          out ? "training has not ended" : "no place for the result");
     s[0].data = &t->global, s[0].size = sizeof t->global;
     struct spr_model_info info = {.size = sizeof info,
-                                  .kind = SPR_MODEL_NET,
+                                  .kind = t->kind ? t->kind : SPR_MODEL_NET,
                                   .horizon = t->horizon,
                                   .level_count = t->global.levels,
                                   .members = t->plan.members,
@@ -371,7 +373,10 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
     for (size_t i = 0; i < t->data.count; i++)
         info.newest_step = SPR_MAX(info.newest_step, t->data.series[i].first_step + t->data.series[i].n);
     for (int32_t i = 0; i < t->plan.members; i++) {
-        s[i + 1] = (struct spr__section){{'Q', 'N', 'E', 'T'}, (uint32_t)i, t->payload[i], t->bytes[i]};
+        const struct spr__member_ops *ops = spr__member_of((const void *)t->payload[i]);
+        uint32_t index = ops == &spr__member_lstm ? recurrent++ : nets++;
+        s[i + 1] = (struct spr__section){.index = index, .data = t->payload[i], .size = t->bytes[i]};
+        memcpy(s[i + 1].tag, ops->tag, sizeof ops->tag);
         info.weights += (int64_t)((t->bytes[i] - SPR__QNET_AT) / sizeof(float));
     }
     snprintf(text, sizeof text, "quantile net x %d, %lld series, looks back %lld steps", (int)t->plan.members,

@@ -3,6 +3,7 @@
 #ifndef SPR_LIB_FORECAST_TRAIN_H
 #define SPR_LIB_FORECAST_TRAIN_H
 
+#include "forecast/encoder.h"
 #include "forecast/member.h"
 #include "forecast/qnet.h"
 #include "forecast/window.h"
@@ -24,8 +25,9 @@ enum spr__train_weight { SPR__WEIGHT_UNIT = 0, SPR__WEIGHT_MIX = 1, SPR__WEIGHT_
 
 struct spr__train_setting {
     struct spr__window_spec spec;
-    int32_t weight; /* ::spr__train_weight */
-    int32_t steps;  /* steps ahead taken of each window */
+    struct spr__encoder encoder; /* units 0 = a quantile net without one */
+    int32_t weight;              /* ::spr__train_weight */
+    int32_t steps;               /* steps ahead taken of each window */
     int32_t units;
     bool mixed; /* half of the windows are mixtures of two series */
     double dropout, decay;
@@ -51,8 +53,8 @@ struct spr__train_data {
 
 /* What to train for a task: see doc/algorithms/quantile-net.md, "Which settings". SPR_E_HISTORY where no series is
  * long enough. */
-int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int64_t step_ns, int32_t horizon,
-                      int64_t context, int32_t members, double effort, struct spr__train_plan *plan);
+int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int32_t kind, int64_t step_ns,
+                      int32_t horizon, int64_t context, int32_t members, double effort, struct spr__train_plan *plan);
 
 /* Windows ready for training. */
 struct spr__train_pool {
@@ -63,7 +65,9 @@ struct spr__train_pool {
     float *base, *target;  /* [windows][steps] */
     uint8_t *censored;     /* [windows][steps] */
     float *weight;         /* [windows] */
-    double *s_mean, *s_sd; /* [summaries] */
+    float *sequence;       /* [windows][steps][values] of the encoder, or NULL */
+    int64_t *origin;       /* [windows] */
+    double *s_mean, *s_sd; /* [summaries], then 0 and 1 for the states of the encoder */
     double *d_mean, *d_sd; /* [features] */
 };
 /* Draw and build. `held` = without the tail and the held-out series. */
@@ -75,12 +79,14 @@ void spr__train_pool_drop(spr_context *ctx, struct spr__train_pool *pool);
 /* A member on its way. */
 struct spr__train_net {
     struct spr__qnet_shape shape;
-    int64_t count; /* weights */
+    int64_t head, count; /* weights of the net; with those of the encoder, which follow */
     int64_t iteration;
     float *weights, *m, *v; /* Adam's moments */
     float *gradient;        /* [CHUNKS][count] */
     float *room;            /* [CHUNKS][...] */
     size_t room_each;
+    float *calendar; /* of the encoder, or NULL */
+    size_t calendar_floats;
     double loss; /* moving mean of the minibatches */
 };
 int spr__train_net_open(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, int32_t level_count,
@@ -99,13 +105,15 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
                             const void *payload, struct spr__global *global, struct spr__train_tail *tail);
 int32_t spr__median_of(const double *levels, int32_t count); /* index of the level nearest to 0.5 */
 
-/* The section of a quantile net: header, then weights from SPR__QNET_AT on. */
+/* The section of a net, with an encoder or without: header, then weights from SPR__QNET_AT on, the encoder's last. */
 struct spr__qnet_header {
     struct spr__window_spec spec;
     struct spr__qnet_shape shape;
-    int32_t reserved[3];
+    struct spr__encoder encoder; /* all 0 = none */
 };
 #define SPR__QNET_AT 64
-size_t spr__qnet_bytes(const struct spr__qnet_shape *shape);
+size_t spr__qnet_bytes(const struct spr__qnet_header *header);
+/* Who answers such a section. */
+const struct spr__member_ops *spr__member_of(const struct spr__qnet_header *header);
 
 #endif

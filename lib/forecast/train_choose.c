@@ -5,7 +5,7 @@
  */
 #include "forecast/train.h"
 
-enum { UNITS = 64 };
+enum { UNITS = 64, CELLS = 32 };
 
 struct task {
     int64_t step_ns, length; /* of a typical series */
@@ -156,8 +156,23 @@ static void adapt(struct spr__train_plan *p, int64_t context, int32_t members, d
     }
 }
 
-int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int64_t step_ns, int32_t horizon,
-                      int64_t context, int32_t members, double effort, struct spr__train_plan *plan) {
+/* What an encoder reads: a week of hours, a day of quarters of an hour, else six hours of 5 min. */
+static void add_encoder(const struct task *t, struct spr__train_setting *s) {
+    int32_t day = s->spec.day;
+    (void)t;
+    if (day > 96) {
+        s->encoder.every = (day + 48) / 96;
+        s->encoder.steps = SPR_MIN(day, s->spec.context) / s->encoder.every;
+    } else {
+        s->encoder.every = 1;
+        s->encoder.steps = SPR_MIN(day ? 7 * day : 72, s->spec.context);
+    }
+    s->encoder.units = CELLS;
+    s->spec.flags &= ~SPR__WINDOW_SEQUENCE;
+}
+
+int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int32_t kind, int64_t step_ns,
+                      int32_t horizon, int64_t context, int32_t members, double effort, struct spr__train_plan *plan) {
     struct task t = {.step_ns = step_ns, .day = season_of(step_ns), .horizon = horizon};
     int32_t top = -1, low = SPR_RESOURCES_MAX;
     int rc = by_length(data, ctx, .75, &t.length);
@@ -172,6 +187,8 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int6
                          horizon, SPR_MIN(2 * horizon + 4, horizon + 16), (long long)t.length);
     family(&t, plan);
     adapt(plan, context, members, effort);
+    for (int32_t i = 0; i < plan->members && kind == SPR_MODEL_LSTM; i++)
+        add_encoder(&t, &plan->member[i]);
     for (int32_t i = 0; i < plan->members; i++)
         if (!spr__window_spec_ok(&plan->member[i].spec))
             return spr__fail(ctx, SPR_E_ARG, "train: a context of %d steps does not fit a horizon of %d",

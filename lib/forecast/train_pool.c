@@ -140,6 +140,11 @@ static void build(struct drawing *d, size_t window, double *y, uint8_t *marks, f
     draw_steps(d, window, h);
     spr__window_open(&w, &g->spec, d->kernels, y, unit, memory);
     spr__window_summary(&w, p->s + (int64_t)window * p->summaries);
+    if (p->sequence) {
+        size_t each = (size_t)(g->encoder.steps * spr__encoder_values(&g->encoder, &g->spec));
+        spr__encoder_sequence(&g->encoder, &w, p->sequence + window * each);
+        p->origin[window] = w.origin;
+    }
     spr__window_steps(&w, h, g->steps, p->d + (int64_t)window * g->steps * p->features,
                       p->base + (int64_t)window * g->steps);
     for (int32_t i = 0; i < g->steps; i++) {
@@ -220,6 +225,18 @@ static int list_rows(struct drawing *d) {
     return d->rows ? SPR_OK : SPR_E_HISTORY;
 }
 
+/* Numbers of the encoder's sequences. */
+static size_t sequence_floats(const struct spr__train_setting *s) {
+    return s->encoder.units
+               ? (size_t)s->windows * (size_t)(s->encoder.steps * spr__encoder_values(&s->encoder, &s->spec))
+               : 0;
+}
+
+/* The encoder's state counts as summaries that need no scaling. */
+static size_t scaled_summaries(const struct spr__train_pool *p) {
+    return (size_t)(p->summaries + p->setting->encoder.units);
+}
+
 static int pool_alloc(spr_context *ctx, struct spr__train_pool *p) {
     size_t n = (size_t)p->windows, rows = n * (size_t)p->setting->steps;
     p->s = spr__alloc(ctx, n * (size_t)p->summaries, sizeof *p->s);
@@ -228,10 +245,16 @@ static int pool_alloc(spr_context *ctx, struct spr__train_pool *p) {
     p->target = spr__alloc(ctx, rows, sizeof *p->target);
     p->censored = spr__alloc(ctx, rows, 1);
     p->weight = spr__alloc(ctx, n, sizeof *p->weight);
-    p->s_mean = spr__alloc(ctx, (size_t)p->summaries, sizeof(double));
-    p->s_sd = spr__alloc(ctx, (size_t)p->summaries, sizeof(double));
+    p->s_mean = spr__alloc(ctx, scaled_summaries(p), sizeof(double));
+    p->s_sd = spr__alloc(ctx, scaled_summaries(p), sizeof(double));
     p->d_mean = spr__alloc(ctx, (size_t)p->features, sizeof(double));
     p->d_sd = spr__alloc(ctx, (size_t)p->features, sizeof(double));
+    if (sequence_floats(p->setting)) {
+        p->sequence = spr__alloc(ctx, sequence_floats(p->setting), sizeof *p->sequence);
+        p->origin = spr__alloc(ctx, n, sizeof *p->origin);
+        if (!p->sequence || !p->origin)
+            return spr__nomem(ctx);
+    }
     return p->s && p->d && p->base && p->target && p->censored && p->weight && p->s_mean && p->s_sd && p->d_mean &&
                    p->d_sd
                ? SPR_OK
@@ -248,8 +271,10 @@ void spr__train_pool_drop(spr_context *ctx, struct spr__train_pool *p) {
     spr__free(ctx, p->target, rows, sizeof *p->target);
     spr__free(ctx, p->censored, rows, 1);
     spr__free(ctx, p->weight, n, sizeof *p->weight);
-    spr__free(ctx, p->s_mean, (size_t)p->summaries, sizeof(double));
-    spr__free(ctx, p->s_sd, (size_t)p->summaries, sizeof(double));
+    spr__free(ctx, p->sequence, sequence_floats(p->setting), sizeof *p->sequence);
+    spr__free(ctx, p->origin, n, sizeof *p->origin);
+    spr__free(ctx, p->s_mean, scaled_summaries(p), sizeof(double));
+    spr__free(ctx, p->s_sd, scaled_summaries(p), sizeof(double));
     spr__free(ctx, p->d_mean, (size_t)p->features, sizeof(double));
     spr__free(ctx, p->d_sd, (size_t)p->features, sizeof(double));
     memset(p, 0, sizeof *p);
@@ -263,6 +288,8 @@ static void fill_pool(spr_context *ctx, struct drawing *d) {
     struct columns f = {p->d, p->d_mean, p->d_sd, p->windows * d->setting->steps, p->features};
     spr__parallel(ctx, (size_t)p->summaries, standardise, &s);
     spr__parallel(ctx, (size_t)p->features, standardise, &f);
+    for (size_t i = (size_t)p->summaries; i < scaled_summaries(p); i++)
+        p->s_sd[i] = 1;
     apply(&s);
     apply(&f);
 }

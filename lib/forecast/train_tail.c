@@ -17,6 +17,7 @@ struct measuring {
     const struct spr__train_data *data;
     const struct spr__train_plan *plan;
     const struct spr__qnet_header *net;
+    const struct spr__member_ops *ops;
     struct spr__global *global;
     const struct spr__net_kernels *kernels;
     struct tail_case *cases;
@@ -78,7 +79,7 @@ static void answer_case(struct measuring *m, int64_t i) {
                              .unit = &unit,
                              .horizon = horizon};
     double *q = m->q + i * horizon * n, change = spr__mean_change(history, context, lag);
-    spr__member_qnet.answer(m->net, &one, m->room, q);
+    m->ops->answer(m->net, &one, m->room, q);
     m->scale[i] = SPR_MAX(change, .05 * s->mean_abs + 1e-300); /* idle ones would rule */
     m->last[i] = history[context - 1];
     for (int32_t h = 0; h < horizon; h++) {
@@ -189,6 +190,7 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
     struct measuring m = {.data = data,
                           .plan = plan,
                           .net = payload,
+                          .ops = spr__member_of(payload),
                           .global = global,
                           .kernels = spr__net_kernels_for(spr_context_simd(ctx))};
     int64_t horizon = m.net->spec.horizon, all = 0;
@@ -198,7 +200,7 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
         all += data->series[i].draw > 0 ? origins_of(&m, &data->series[i], origin) : 0;
     }
     int rc = list_cases(ctx, &m);
-    size_t rows = (size_t)(m.count * horizon), room = spr__member_qnet.room(payload, 1, (int32_t)horizon);
+    size_t rows = (size_t)(m.count * horizon), room = m.ops->room(payload, 1, (int32_t)horizon);
     size_t levels = (size_t)m.net->shape.levels;
     if (rc == SPR_OK && m.count) {
         m.q = spr__alloc(ctx, rows * levels, sizeof *m.q);

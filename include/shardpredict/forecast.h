@@ -72,7 +72,7 @@ enum spr_hw_selection {
 /** What a fit after the first begins with. */
 enum spr_hw_refit {
     SPR_HW_REFIT_ANEW = 0, /**< nothing: the result depends on its panel only */
-    SPR_HW_REFIT_WARM = 1  /**< parameters and kinds of the last fit of as many series: a fifth of the work or less */
+    SPR_HW_REFIT_WARM = 1  /**< parameters and kinds of the last fit of as many series: a third of the runs, a tenth where kinds were chosen */
 };
 /** Config of Holt-Winters (Winters 1960; damped: Gardner & McKenzie 1985; two seasons: Taylor 2003). */
 struct spr_holt_winters_opts {

@@ -6,9 +6,13 @@
  */
 #include "forecast/hw_room.h"
 
-#define RICHER    0.995 /* a richer kind must lose less than this share of a simpler one's loss */
-#define NEAR_SIZE 0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
-#define LAST_SIZE 0.05  /* of the last search and of a warm fit */
+#define RICHER      0.995 /* a richer kind must lose less than this share of a simpler one's loss */
+#define NEAR_SIZE   0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
+#define LAST_SIZE   0.05  /* of the last search and of a warm fit */
+/* Relative differences of squared errors at which a search ends: on the way to a choice, after it, without one. */
+#define ROUGH_SLACK 1e-4
+#define LAST_SLACK  1e-5
+#define FINE_SLACK  1e-6
 
 /* The dimensions that are searched for a lane of a kind. */
 static int32_t dims_of(const struct hw_room *r, int32_t lane, int32_t trend, struct hw_dim *dims) {
@@ -43,6 +47,7 @@ static bool pointless(const struct hw_room *r, int32_t phase) { /* nobody can be
 /* ---- search ---- */
 
 static void begin_search(const struct hw_room *r, struct hw_work *w, const struct hw_kind *kinds) {
+    double slack = w->phase == r->hw->kind_count ? LAST_SLACK : held_out(r->hw) ? ROUGH_SLACK : FINE_SLACK;
     for (int32_t i = 0; i < r->rows; i++) {
         struct hw_dim dims[HW_DIMS];
         double from[HW_DIMS];
@@ -53,7 +58,7 @@ static void begin_search(const struct hw_room *r, struct hw_work *w, const struc
             bool had = last || dims[d].id == HW_ALPHA || dims[d].id == HW_GAMMA || dims[d].id == HW_GAMMA2;
             from[d] = had ? at[dims[d].id] : dims[d].grid[0];
         }
-        spr__hw_search_begin(&w->search[i], dims, n, known ? from : NULL, last ? LAST_SIZE : NEAR_SIZE);
+        spr__hw_search_begin(&w->search[i], dims, n, known ? from : NULL, last ? LAST_SIZE : NEAR_SIZE, slack);
     }
     w->searching = true;
 }

@@ -26,7 +26,9 @@ static void spread_out(struct hw_simplex *s, const struct hw_dim *dims, int32_t 
 }
 
 static void simplex_begin(struct hw_simplex *s, const struct hw_dim *dims, int32_t n, const double *from, double size) {
+    double slack = s->slack;
     memset(s, 0, sizeof *s);
+    s->slack = slack;
     spread_out(s, dims, n, from, size);
 }
 
@@ -53,7 +55,7 @@ static bool converged(const struct hw_simplex *s, const struct hw_dim *dims, int
     for (int32_t v = 1; v <= n; v++)
         for (int32_t d = 0; d < n; d++)
             widest = SPR_MAX(widest, fabs(s->at[v][d] - s->at[0][d]) / (dims[d].high - dims[d].low));
-    return s->f[n] - s->f[0] <= 1e-6 * fabs(s->f[0]) && widest < 0.05 ? true : widest < 1e-5;
+    return (s->f[n] - s->f[0] <= s->slack * fabs(s->f[0]) && widest < 0.05) || widest < 1e-5;
 }
 
 static void next_round(struct hw_simplex *s, const struct hw_dim *dims, int32_t n) {
@@ -132,11 +134,12 @@ static void simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_
 /* ---- grid and simplex ---- */
 
 void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
-                          double size) {
+                          double size, double slack) {
     memset(s, 0, sizeof *s);
     memcpy(s->dims, dims, (size_t)count * sizeof *dims);
     s->dim_count = count;
     s->best_f = INFINITY;
+    s->simplex.slack = slack;
     s->grid_count = 1;
     for (int32_t d = 0; d < count && !from; d++)
         s->grid_count *= dims[d].grid_count;

@@ -6,7 +6,7 @@
  */
 #include "forecast/hw.h"
 
-enum { ENOUGH = 8, PLENTY = 2048, COMPARED = 256 }; /* errors that make quantiles; that suffice; that compare kinds */
+enum { ENOUGH = 8, COMPARED = 256 }; /* errors that make quantiles; that compare kinds */
 
 /* From step t back to the newest visit of its phase that a forecast made h steps earlier had seen. */
 static int64_t visit_back(const struct hw_errors *e, int32_t c, int32_t h) {
@@ -67,8 +67,8 @@ double spr__hw_errors_loss(const struct hw_errors *e, int64_t cut, double *work)
     double total = 0, *offsets = work + (e->steps - e->from);
     const double *levels = e->hw->levels;
     int32_t used = 0, count = e->hw->level_count;
-    int64_t start = SPR_MAX(e->first, e->from), head = 1 + (cut - start) / COMPARED,
-            tail = 1 + (e->steps - SPR_MAX(cut, start)) / COMPARED;
+    int64_t start = SPR_MAX(e->first, e->from), head = (1 + (cut - start) / COMPARED) | 1,
+            tail = (1 + (e->steps - SPR_MAX(cut, start)) / COMPARED) | 1; /* odd: some series alternate */
     for (int32_t r = 0; r < e->hw->rung_count; r++) {
         int32_t h = e->hw->rungs[r];
         int64_t before = cut > start + h ? spr__hw_errors_at(e, h, start, cut, head, work) : 0;
@@ -128,8 +128,7 @@ void spr__hw_errors_rungs(const struct hw_errors *e, const struct hw_params *par
     for (int32_t r = 0; r < hw->rung_count; r++) {
         int32_t h = hw->rungs[r];
         double *to = rows + (hw->rung_row[r] - HW_ROW_RUNGS) * HW_LANES + lane, size;
-        int64_t every = SPR_MIN(1 + (h - 1) / 2, 1 + (e->steps - SPR_MAX(e->first, e->from) - h) / PLENTY);
-        int64_t n = spr__hw_errors_at(e, h, e->first, e->steps, SPR_MAX(every, 1), work);
+        int64_t n = spr__hw_errors_at(e, h, e->first, e->steps, 1, work);
         if (n >= ENOUGH) {
             known = r;
             size = mean_size(work, n);

@@ -38,28 +38,45 @@ static double middle(double a, double b, double c) {
     return a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
 }
 
-/* Quicksort that leaves alone what holds no wanted rank; ties (a VM that idles at zero) are gathered in the middle. */
+/* Bring what is below the pivot (with `equal`: at most the pivot) to the front. Every step moves both ends whatever it
+ * finds: errors are random, and a branch on them would be mispredicted every other time. */
+static int64_t split(double *v, int64_t from, int64_t to, double pivot, bool equal) {
+    int64_t low = from;
+    for (int64_t i = from; i < to; i++) {
+        double x = v[i];
+        v[i] = v[low], v[low] = x;
+        low += equal ? x <= pivot : x < pivot;
+    }
+    return low;
+}
+
+static void sort_few(double *v, int64_t n) {
+    for (int64_t i = 1; i < n; i++) {
+        double x = v[i];
+        int64_t k = i;
+        for (; k > 0 && v[k - 1] > x; k--)
+            v[k] = v[k - 1];
+        v[k] = x;
+    }
+}
+
+/* Quicksort that leaves alone what holds no wanted rank; ties (a VM that idles at zero) are taken out together. */
 static void sort_around(double *v, int64_t from, int64_t to, const double *levels, int32_t count, int64_t n,
                         int depth) {
     while (to - from > 24 && wanted(levels, count, n, from, to)) {
-        if (depth-- == 0)
-            break;
-        double pivot = middle(v[from], v[from + (to - from) / 2], v[to - 1]);
-        int64_t low = from, high = to;
-        for (int64_t i = from; i < high;) {
-            double x = v[i];
-            if (x < pivot)
-                v[i++] = v[low], v[low++] = x;
-            else if (x > pivot)
-                v[i] = v[--high], v[high] = x;
-            else
-                i++;
+        if (depth-- == 0) {
+            spr__sort(v + from, to - from);
+            return;
         }
+        double pivot = middle(v[from], v[from + (to - from) / 2], v[to - 1]);
+        int64_t low = split(v, from, to, pivot, false), high = low;
+        if (low - from < (to - from) / 8)
+            high = split(v, low, to, pivot, true);
         sort_around(v, from, low, levels, count, n, depth);
         from = high;
     }
-    if (wanted(levels, count, n, from, to))
-        spr__sort(v + from, to - from);
+    if (to - from <= 24 && wanted(levels, count, n, from, to))
+        sort_few(v + from, to - from);
 }
 
 void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out) {

@@ -119,6 +119,7 @@ struct hw_dim {
 /* Nelder and Mead 1965 inside a box, asked and told one point at a time. */
 struct hw_simplex {
     int32_t stage, vertex, evaluations, restarts; /* a small one is not started anew */
+    double slack;                                 /* done when values differ by less than this share */
     double at[HW_DIMS + 1][HW_DIMS], f[HW_DIMS + 1];
     double centre[HW_DIMS], asked[HW_DIMS], reflected[HW_DIMS], f_reflected;
 };
@@ -130,7 +131,7 @@ struct hw_search {
     struct hw_simplex simplex;
 };
 void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
-                          double size);
+                          double size, double slack);
 /* The next point in the order of the dims; false = done, the point is the best one. */
 bool spr__hw_search_ask(const struct hw_search *s, double *point);
 void spr__hw_search_tell(struct hw_search *s, const double *point, double f);

@@ -4,7 +4,7 @@
 The modules have the names of the library's headers, in the order in which data flows. `shardpredict.io`, `.replay`
 and `.sim` load their own small C libraries and are imported by name.
 """
-from . import control, fleet, forecast, metrics, ops, plan, profile, route
+from . import control, fleet, forecast, metrics, model, ops, plan, profile, route
 from ._base import NONE, Amounts, ArgumentError, Error, NoMemoryError, NotFoundError, Time, c_text
 from ._core import ffi as _ffi
 from ._core import lib as _lib
@@ -14,6 +14,7 @@ from .control import Controller
 from .fleet import VM, Declared, Fleet, FleetBuilder, Host, Shard
 from .forecast import Forecast, Forecaster
 from .metrics import Metrics, Series
+from .model import Model, Trainer
 from .plan import Action, Infeasible, Plan, Planner, PlanOpts
 from .profile import Profile, Profiler
 from .route import Routes
@@ -30,6 +31,6 @@ def resource_name(resource: int) -> str:
 
 
 __all__ = ["NONE", "VM", "Action", "Amounts", "ArgumentError", "Context", "Controller", "Declared", "Error", "Fleet",
-           "FleetBuilder", "Forecast", "Forecaster", "Host", "Infeasible", "LogRecord", "Metrics", "NoMemoryError",
-           "NotFoundError", "Plan", "PlanOpts", "Planner", "Profile", "Profiler", "Routes", "Series", "Shard", "Time",
-           "__version__", "control", "fleet", "forecast", "metrics", "ops", "plan", "profile", "resource_name", "route"]
+           "FleetBuilder", "Forecast", "Forecaster", "Host", "Infeasible", "LogRecord", "Metrics", "Model", "NoMemoryError",
+           "NotFoundError", "Plan", "PlanOpts", "Planner", "Profile", "Profiler", "Routes", "Series", "Shard", "Time", "Trainer",
+           "__version__", "control", "fleet", "forecast", "metrics", "model", "ops", "plan", "profile", "resource_name", "route"]

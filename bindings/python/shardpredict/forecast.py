@@ -9,6 +9,7 @@ from ._arrays import Floats, doubles, panel, view
 from ._base import Maker, Product, fill, blank, options, read, struct
 from ._core import ffi, lib
 from .context import Context
+from .model import Model, asks
 from .ops import ForecasterMethod, Table, bind
 
 
@@ -93,15 +94,16 @@ def builtin(name: str, **config: Any) -> Table:
 
 
 class Forecaster(Maker):
-    """A method and what it learnt. `method`: a built-in's name, a Table, or a ForecasterMethod written in Python."""
+    """A method and what it learnt. `method`: a built-in's name, a trained Model, a Table, or a ForecasterMethod written in Python."""
 
     __slots__ = ("_bound", "horizon")
     _end = lib.spr_forecaster_destroy
 
-    def __init__(self, context: Context, method: Union[str, Table, ForecasterMethod] = "mix", *, step_ns: int = 0,
+    def __init__(self, context: Context, method: Union[str, Model, Table, ForecasterMethod] = "mix", *, step_ns: int = 0,
                  horizon: int = 0, levels: Optional[Sequence[float]] = None) -> None:
         self._p = None
-        self._bound = bound = bind(context, "forecaster", builtin(method) if isinstance(method, str) else method)
+        table = builtin(method) if isinstance(method, str) else asks(method) if isinstance(method, Model) else method
+        self._bound = bound = bind(context, "forecaster", table)
         keep: list[Any] = []
         opts = options("spr_forecaster_opts", keep, step_ns=step_ns, horizon=horizon, config=bound.config)
         if levels is not None:

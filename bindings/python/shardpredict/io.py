@@ -13,6 +13,7 @@ from ._io import lib
 from .context import Context
 from .fleet import Fleet
 from .metrics import Series
+from .model import Model
 from .plan import Plan
 from .profile import Profile
 from .replay import ScenarioNumbers, Verdict
@@ -164,6 +165,16 @@ def read_fleet(context: Context, path: Path, trace: Trace, first: int = 0, last:
     """A fleet file around the VMs of a trace; VMs are placed by their means over steps [first, last)."""
     return Fleet(context, context._call("spr_fleet **", lib.spr_fleet_read, context._ptr, os.fsencode(path), trace._ptr, first,
                                         last or trace.end))
+
+
+def load_model(context: Context, path: Path) -> Model:
+    """A model file, read whole."""
+    return Model(context, context._call("spr_model **", lib.spr_model_load, context._ptr, os.fsencode(path)))
+
+
+def save_model(model: Model, path: Path) -> None:
+    """A model file; it appears whole or not at all."""
+    model.context._check(lib.spr_model_save(model.context._ptr, model._ptr, os.fsencode(path)))
 
 
 def _written(context: Context, path: Path, write: Callable[[Any], int]) -> None:

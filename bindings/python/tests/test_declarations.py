@@ -8,7 +8,7 @@ import re
 import pytest
 
 import shardpredict as sp
-from shardpredict import _core, _io, _sim, control, forecast, io, metrics, ops, profile, replay, sim  # noqa: F401
+from shardpredict import _core, _io, _sim, control, forecast, io, metrics, model, ops, profile, replay, sim  # noqa: F401
 from shardpredict._base import STRUCTS, c_field
 
 ROOT = os.environ["SPR_SOURCE_ROOT"]
@@ -41,6 +41,9 @@ def test_a_dataclass_has_the_fields_of_its_struct(name):
     ("spr_metrics_opts", sp.Metrics, set()),
     ("spr_profile_opts", sp.Profiler, set()),
     ("spr_forecaster_opts", sp.Forecaster, {"level_count", "config"}),
+    ("spr_trainer_opts", sp.Trainer, {"level_count"}),
+    ("spr_training_opts", sp.Trainer.add, {"signed_values"}),
+    ("spr_model_opts", model.asks, {"signed_values"}),
     ("spr_controller_opts", sp.Controller, {"user"}),
     ("spr_trace_opts", io.Trace, {"file_count"}),
     ("spr_generate_opts", io.generate, set()),

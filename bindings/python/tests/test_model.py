@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Models: trained, written, read, asked."""
+import gc
+import os
+
+import numpy as np
+import pytest
+
+import shardpredict as sp
+from shardpredict import io, model
+
+HOUR = 3600 * 10**9
+
+
+def fleet(n=8, steps=600, seed=3):
+    rnd, t = np.random.default_rng(seed), np.arange(steps)
+    return np.array([20 + 4 * i + 8 * np.sin(2 * np.pi * t / 24 + i) for i in range(n)]) + rnd.random((n, steps))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    c = sp.Context(seed=5)
+    m = sp.Model.train(c, fleet()[:, :500], step_ns=HOUR, horizon=6, members=1, effort=0.3)
+    yield m
+    m.close()
+    c.close()
+
+
+def test_a_model_says_what_it_is(trained):
+    i = trained.info
+    assert (i.kind, i.horizon, i.members, i.step_ns, i.newest_step) == (sp.ModelKind.NET, 6, 1, HOUR, 500)
+    assert len(i.levels) == i.level_count and list(i.levels) == sorted(i.levels) and i.weights > 1000
+    assert "net" in i.text and i.loss > 0 and i.naive_loss > 0 and 0.5 < i.coverage95 <= 1
+
+
+def test_a_model_answers_for_series_it_never_saw(trained):
+    y = fleet(3, 540, seed=9)
+    with sp.Forecaster(trained.context, trained, step_ns=HOUR, horizon=6, levels=[0.1, 0.5, 0.9]) as f:
+        f.fit(y[:, :530], 0)
+        p = f.predict()
+    assert p.quantiles.shape == (3, 6, 3) and (np.diff(p.quantiles, axis=2) >= 0).all()
+    assert np.abs(p.points - y[:, 530:536]).mean() < 4
+
+
+def test_a_forecaster_keeps_its_model(trained):
+    other = sp.Model.open(trained.context, bytes(trained))
+    f = sp.Forecaster(trained.context, model.asks(other, resource=[sp.Resource.CPU, -1]), step_ns=HOUR, horizon=2)
+    other.close()
+    gc.collect()
+    f.fit(fleet(2, 400))
+    assert np.isfinite(f.predict().quantiles).all()
+    f.close()
+
+
+def test_a_file_holds_the_same_model(trained, tmp_path):
+    path = tmp_path / "a.model"
+    trained.save(path)
+    assert path.read_bytes() == bytes(trained) and os.listdir(tmp_path) == ["a.model"]
+    assert bytes(sp.Model.load(trained.context, path)) == bytes(trained)
+    assert bytes(io.load_model(trained.context, path)) == bytes(trained)
+    path.write_bytes(bytes(trained)[:-64])
+    with pytest.raises(sp.Error) as e:
+        sp.Model.load(trained.context, path)
+    assert e.value.code == sp.ErrorCode.E_CORRUPT and e.value.file == str(path)
+    with pytest.raises(sp.NotFoundError):
+        sp.Model.load(trained.context, tmp_path / "absent.model")
+
+
+def test_slices_and_threads_change_nothing(trained):
+    got = []
+    for threads in (1, 3):
+        with sp.Context(seed=5, threads=threads) as c, sp.Trainer(c, step_ns=HOUR, horizon=6, members=1, effort=0.3) as t:
+            t.add(fleet(), 0, until=[500] * 8)
+            with pytest.raises(sp.Error):
+                t.finish()
+            while not t.run(7):
+                share, text = t.progress
+                assert 0 <= share <= 1 and text
+            assert len(t.losses) > 10 and t.losses[-1] < t.losses[0]
+            got.append(bytes(t.finish()))
+    assert got == [bytes(trained)] * 2
+
+
+def test_what_makes_no_sense_is_refused(context):
+    with pytest.raises(sp.ArgumentError):
+        sp.Trainer(context, horizon=-1)
+    with sp.Trainer(context) as t:
+        with pytest.raises(ValueError, match="until"):
+            t.add(fleet(2, 50), until=[5])
+        t.add(fleet(2, 5))
+        with pytest.raises(sp.Error) as e:
+            t.run()
+    assert e.value.code == sp.ErrorCode.E_HISTORY
+    with pytest.raises(sp.Error):
+        sp.Model.open(context, b"no model")

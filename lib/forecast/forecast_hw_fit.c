@@ -213,6 +213,18 @@ static void keep(struct hw_room *r, struct hw_work *w, struct hw *hw, int64_t bl
 
 /* ---- the fit ---- */
 
+/* Between which values a bent lane is believed. */
+static void note_extremes(struct hw *hw, const struct spr_panel *p, int64_t block, int32_t i) {
+    double least = INFINITY, most = 0;
+    for (int64_t t = 0; t < p->steps; t++) {
+        double y = spr__panel_value(p, block * HW_LANES + i, t);
+        least = y < least ? y : least;
+        most = y > most ? y : most;
+    }
+    spr__hw_row(hw, block, HW_ROW_LOW)[i] = HW_BENT_FLOOR * least;
+    spr__hw_row(hw, block, HW_ROW_TOP)[i] = most;
+}
+
 static void begin_block(struct hw_room *r, struct hw_work *w, struct hw *hw, int64_t block,
                         const struct spr_panel *history) {
     static const double asked[] = {HW_PLAIN, 0, 0, NAN};
@@ -224,6 +236,8 @@ static void begin_block(struct hw_room *r, struct hw_work *w, struct hw *hw, int
         if (transform && block * HW_LANES + i < hw->series)
             lambda[i] = spr__hw_lambda(history, block * HW_LANES + i, want,
                                        hw->shape.cycle[0].slots ? hw->shape.cycle[0].period : 2, r->work);
+        if (lambda[i] != HW_PLAIN)
+            note_extremes(hw, history, block, i);
     }
     spr__hw_room_load(r, history, block, lambda);
     if (w->begun)

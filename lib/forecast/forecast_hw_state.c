@@ -23,7 +23,9 @@ static void samples(const struct update_job *job, int64_t block, int64_t t, doub
     for (int i = 0; i < HW_LANES; i++) {
         spr__hw_sample(job->panel, block * HW_LANES + i, t, &x[i], cap ? &cap[i] : NULL);
         if (job->hw->opts.transform && lambda[i] != HW_PLAIN && !isnan(x[i])) {
-            x[i] = spr__hw_bend(x[i], lambda[i]);
+            double *top = spr__hw_row(job->hw, block, HW_ROW_TOP) + i;
+            *top = SPR_MAX(*top, x[i]);
+            x[i] = spr__hw_bend(SPR_MAX(x[i], spr__hw_row(job->hw, block, HW_ROW_LOW)[i]), lambda[i]);
             if (cap && !isinf(cap[i]))
                 cap[i] = x[i];
         }
@@ -126,21 +128,22 @@ static void predict_row(void *arg, size_t s) {
     size_t lane = s % HW_LANES, horizon = (size_t)hw->horizon, levels = (size_t)hw->level_count;
     double phi = spr__hw_row(hw, block, HW_PHI)[lane], trend = spr__hw_row(hw, block, HW_ROW_TREND)[lane], power = phi;
     double level = spr__hw_row(hw, block, HW_ROW_LEVEL)[lane], shift = 0;
-    double lambda = spr__hw_row(hw, block, HW_ROW_LAMBDA)[lane];
+    double lambda = spr__hw_row(hw, block, HW_ROW_LAMBDA)[lane], low = spr__hw_row(hw, block, HW_ROW_LOW)[lane];
+    double most = lambda == HW_PLAIN ? INFINITY : HW_BENT_REACH * spr__hw_row(hw, block, HW_ROW_TOP)[lane];
     for (int32_t h = 0; h < hw->horizon; h++, power *= phi) {
         level += power * trend;
         double v = point_at(hw, block, lane, level, h), share;
         if (h == 0 && job->now && !isnan(job->now[s]))
-            shift = spr__hw_bend(job->now[s], lambda) - v;
+            shift = (lambda == HW_PLAIN ? job->now[s] : spr__hw_bend(SPR_MAX(job->now[s], low), lambda)) - v;
         v += shift;
-        job->out->points[s * horizon + (size_t)h] = spr__hw_unbend(v, lambda);
+        job->out->points[s * horizon + (size_t)h] = SPR_MIN(spr__hw_unbend(v, lambda), most);
         int32_t r = spr__rung_at(hw->rungs, hw->rung_count, h + 1, &share);
-        const double *low = spr__hw_row(hw, block, hw->rung_row[r] + 2) + lane;
-        const double *high = share > 0 ? spr__hw_row(hw, block, hw->rung_row[r + 1] + 2) + lane : low;
+        const double *near = spr__hw_row(hw, block, hw->rung_row[r] + 2) + lane;
+        const double *far = share > 0 ? spr__hw_row(hw, block, hw->rung_row[r + 1] + 2) + lane : near;
         for (size_t k = 0; k < levels; k++) {
-            double q = low[k * HW_LANES];
-            q += share > 0 ? share * (high[k * HW_LANES] - q) : 0;
-            job->out->quantiles[(s * horizon + (size_t)h) * levels + k] = spr__hw_unbend(v + q, lambda);
+            double q = near[k * HW_LANES];
+            q += share > 0 ? share * (far[k * HW_LANES] - q) : 0;
+            job->out->quantiles[(s * horizon + (size_t)h) * levels + k] = SPR_MIN(spr__hw_unbend(v + q, lambda), most);
         }
     }
 }

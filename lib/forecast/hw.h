@@ -142,6 +142,10 @@ void spr__hw_search_tell(struct hw_search *s, const double *point, double f);
 #define HW_PLAIN 1.0
 double spr__hw_bend(double y, double lambda);
 double spr__hw_unbend(double z, double lambda);
+/* A bent series may be driven far by a straight line: its forecasts stay below so many times the largest value seen. A
+ * value far below the least one seen does not count for all its logarithm: it counts for this share of the least. */
+#define HW_BENT_REACH 16.0
+#define HW_BENT_FLOOR 0.125
 /* Which lambda a row can bear: what is asked for (NaN = choose), or HW_PLAIN where values are too low for it. */
 double spr__hw_lambda(const struct spr_panel *p, int64_t row, double asked, double period, double *work);
 
@@ -156,7 +160,7 @@ enum { HW_KINDS = 5 };
 
 /* Rows of the state of a block, HW_LANES doubles each; params come first so that they can be read as struct hw_params.
  * Rungs follow: reach, scale, offset[level], pending[waiting]. */
-enum { HW_ROW_LEVEL = HW_DIMS + 2, HW_ROW_TREND, HW_ROW_RUN, HW_ROW_LAMBDA, HW_ROW_KIND, HW_ROW_RUNGS };
+enum { HW_ROW_LEVEL = HW_DIMS + 2, HW_ROW_TREND, HW_ROW_RUN, HW_ROW_LAMBDA, HW_ROW_LOW, HW_ROW_TOP, HW_ROW_KIND, HW_ROW_RUNGS };
 
 /* What a block needs between two slices of a fit; gone once it is fitted. */
 struct hw_work {

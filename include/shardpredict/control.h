@@ -9,7 +9,8 @@
  * the serving shards (and from what the hypervisor measured as stalled), censored where a VM was throttled.
  *
  * Promises kept here: nothing is touched unless automation allows it; metrics that stop arriving release
- * nothing; a paused controller starts nothing new.
+ * nothing; a paused controller starts nothing new; a host whose quantiles cover too little gets advice only
+ * for new requests until they cover again (spr_controller_calibration), and gives nothing back because of it.
  *
  * Ownership: a spr_controller belongs to its creator. Threads: one at a time.
  * @{
@@ -80,7 +81,7 @@ SPR_API spr_notifier *spr_controller_notifier(spr_controller *c);
 SPR_API void spr_controller_pause(spr_controller *c, int on);
 /** Change how much it may do. @return 0, SPR_E_ARG, SPR_E_STATE (no driver) */
 SPR_API int spr_controller_automation(spr_controller *c, int automation);
-/** CONFIRM: do this plan's actions. @return 0, SPR_E_STATE when it is no longer the newest plan */
+/** CONFIRM: do this plan's actions, also those that are held back as advice: a person has looked. @return 0, SPR_E_STATE when it is no longer the newest plan */
 SPR_API int spr_controller_approve(spr_controller *c, const spr_plan *plan);
 /** Newest snapshot, or NULL; the caller gets a reference of its own. */
 SPR_API spr_fleet *spr_controller_fleet(const spr_controller *c);
@@ -90,6 +91,29 @@ SPR_API spr_plan *spr_controller_plan(const spr_controller *c);
 SPR_API spr_routes *spr_controller_routes(const spr_controller *c);
 /** Newest forecast of the hosts' totals, or NULL; the caller gets a reference of its own. */
 SPR_API spr_forecast *spr_controller_forecast(const spr_controller *c);
+
+/** How well the forecast that rules a VM's shards (its host's total) keeps its quantiles, and whether that gates automation. */
+struct spr_calibration {
+    size_t size;           /**< sizeof this struct, set by the caller */
+    int32_t vm;            /**< index in the fleet */
+    int32_t host;          /**< its host, whose total is forecast */
+    int32_t resource;      /**< ::spr_resource */
+    int32_t gated;         /**< 1 = the quantiles cover too little by the sequential test: new requests are advice only */
+    double level;          /**< level that the shares are of: the nearest to the one asked for */
+    double covered;        /**< share of outcomes at or below the quantile, forgotten over a day of steps, randomised at ties; NaN before the first */
+    double recent;         /**< the same over the last 288 outcomes, each counting alike */
+    double at_or_below;    /**< share at or below the quantile, ties all counted */
+    double evidence;       /**< of the test; gated at 100 and more */
+    int64_t outcomes;      /**< so many were compared */
+    int64_t since_wall_ns; /**< end of the step in which the gate last closed or opened; -1 = never */
+};
+/**
+ * Calibration of what a VM's shards are decided by, at the step in which one asked for would be ready.
+ * @param level quantile level of the shares, 0..1
+ * @return 0, SPR_E_ARG, SPR_E_STATE (nothing is forecast)
+ */
+SPR_API int spr_controller_calibration(const spr_controller *c, int32_t vm, int resource, double level,
+                                       struct spr_calibration *out);
 
 #ifdef __cplusplus
 }

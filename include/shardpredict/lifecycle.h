@@ -79,7 +79,8 @@ SPR_API void spr_lifecycle_destroy(spr_lifecycle *l);
 /** 1 once the journal is compared with the hosts; before that apply says SPR_E_BUSY. */
 SPR_API int spr_lifecycle_ready(const spr_lifecycle *l);
 /**
- * Take the actions of a plan that are due. Those whose precondition no longer holds are skipped.
+ * Take the actions of a plan that are due. Those that are advice only (spr_action.held_back) or whose precondition no
+ * longer holds are skipped.
  * @param taken number of actions taken, or NULL
  */
 SPR_API int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, int32_t *taken);

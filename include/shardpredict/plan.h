@@ -52,14 +52,15 @@ struct spr_planner_ops;
     X(CONSOLIDATION, 24, "consolidation", "two shards fit into one and no new split is forecast")                      \
     X(OPERATOR, 25, "operator", "a person asked for it")                                                               \
     X(PRIMARY_MOVED, 26, "primary-moved", "the VM's primary is on another host now")                                   \
-    X(PRIMARY_DEAD, 27, "primary-dead", "the primary's host is dead: the shard becomes the primary")
+    X(PRIMARY_DEAD, 27, "primary-dead", "the primary's host is dead: the shard becomes the primary")                   \
+    X(UNDER_COVERED, 28, "under-covered", "the host's quantiles cover too little: new requests are advice until they cover again")
 
 /** Reasons; the same codes stand in plans, ledger, journal, JSON and API. */
 enum spr_because {
 #define SPR_X(name, number, code, text) SPR_BECAUSE_##name = number,
     SPR_BECAUSES(SPR_X)
 #undef SPR_X
-    SPR_BECAUSE_COUNT_ = 28 /**< not a reason */
+    SPR_BECAUSE_COUNT_ = 29 /**< not a reason */
 };
 /** Code of a reason ("expected-worth"), "unknown" for any other number. */
 SPR_API const char *spr_because_code(int because);
@@ -107,6 +108,8 @@ struct spr_action {
     int32_t precondition;       /**< ::spr_shard_state the shard must be in, -1 = must not exist */
     double threshold;           /**< the limit that would break, in the resource's unit */
     double forecast;            /**< what is expected there at that quantile, same unit */
+    int32_t held_back;          /**< ::spr_because why it is advice only and nobody acts on it unasked, 0 = it is not; set by the library */
+    int32_t reserved;           /**< 0 */
 };
 
 /** A wish that could not be met. */
@@ -148,6 +151,12 @@ struct spr_plan_opts {
      * two shards of a VM into one in low demand
      */
     double shard_cost;
+    /**
+     * [host][resource of the fleet] not 0: the quantiles of that total cover too little (promise 5); what is newly
+     * asked because of it is planned last and held back. NULL = all are trusted; read during the call
+     */
+    const uint8_t *under_covered;
+    int64_t under_covered_count; /**< numbers in it: hosts times resources, or 0 */
 };
 
 /** The built-in planner: value rule over the forecast of each host's total. Config: struct spr_planner_config. */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "control/control.h"
+#include "lifecycle/lifecycle.h"
 
 #define INVENTORY_NS INT64_C(600000000000) /* who is there is asked this often */
 #define LONGEST_S    1e9                   /* more seconds than this are a mistake, and overflow */
@@ -163,6 +164,7 @@ void spr_controller_destroy(spr_controller *c) {
         c->source.close(c->source_state);
     spr_planner_destroy(c->planner);
     spr__joint_destroy(c);
+    spr__gate_destroy(c);
     spr_forecaster_destroy(c->forecaster);
     spr_forecast_unref(c->forecast);
     spr_routes_unref(c->routes);
@@ -415,7 +417,7 @@ int spr_controller_approve(spr_controller *c, const spr_plan *plan) {
                          plan != c->plan ? "a newer plan has taken this one's place"
                                          : "only a controller in CONFIRM that is not paused takes approvals");
     c->changed = true;
-    return spr_lifecycle_apply(c->lifecycle, plan, spr_fleet_time(c->fleet), NULL);
+    return spr__lifecycle_apply(c->lifecycle, plan, spr_fleet_time(c->fleet), true, NULL);
 }
 
 spr_fleet *spr_controller_fleet(const spr_controller *c) { return c ? spr_fleet_ref(c->fleet) : NULL; }

@@ -68,6 +68,7 @@ struct spr_controller {
     struct totals totals;
     double *column; /* scratch [host][r] */
     int32_t hosts, vms, r;
+    struct spr__gate *gate;   /* coverage of the hosts' quantiles; NULL = nothing is forecast */
     struct spr__joint *joint; /* second opinion on the hosts' totals; NULL = none */
     int32_t forecast_steps, forecast_level_count;
     const double *forecast_levels;
@@ -87,6 +88,14 @@ int spr__tell_router(spr_controller *c, struct spr_time now);
 int spr__snapshot(spr_controller *c, struct spr_time now);
 int spr__forecaster_start(spr_controller *c);
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);
+/* gate.c */
+int spr__gate_start(spr_controller *c);
+void spr__gate_destroy(spr_controller *c);
+void spr__gate_carry(spr_controller *c, spr_controller *was);
+void spr__gate_said(spr_controller *c, const spr_forecast *f);
+void spr__gate_unseen(spr_controller *c, int64_t row);
+int spr__gate_closed(spr_controller *c, int64_t step, const double *column);
+const uint8_t *spr__gate_under(const spr_controller *c); /* [host][r], or NULL */
 /* joint.c */
 int spr__joint_start(spr_controller *c, const struct spr_panel *past, const double *host_totals, int64_t stride,
                      int64_t first_step);

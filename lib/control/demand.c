@@ -96,6 +96,8 @@ static int close_step(spr_controller *c) {
         for (int32_t i = 0; i < c->r; i++) {
             size_t k = (size_t)v * (size_t)c->r + (size_t)i;
             slot[k] = running_mean(d, k);
+            if (!(d->weight_s[k] > 0) || (d->censored[v] >> c->inventory->inventory->resource[i] & 1))
+                spr__gate_unseen(c, (int64_t)spr__fleet_vm_host(c->inventory, v) * c->r + i);
             c->column[spr__fleet_vm_host(c->inventory, v) * c->r + i] += slot[k];
             d->sum[k] = d->weight_s[k] = 0;
         }

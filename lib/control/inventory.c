@@ -93,10 +93,11 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
     memset(&c->demand, 0, sizeof c->demand);
     memset(&c->totals, 0, sizeof c->totals);
     c->column = NULL;
+    c->gate = NULL;
     int rc = spr__demand_init(c, inventory);
     if (rc < 0) { /* keep what was there */
         spr__demand_finish(c);
-        c->demand = was.demand, c->totals = was.totals, c->column = was.column;
+        c->demand = was.demand, c->totals = was.totals, c->column = was.column, c->gate = was.gate;
         c->hosts = was.hosts, c->vms = was.vms, c->r = was.r, c->running = was.running;
         return rc;
     }
@@ -107,13 +108,17 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
         spr__log(c->ctx, SPR_LOG_NOTE, "control", NULL, "the inventory changed: %d hosts, %d VMs", c->hosts, c->vms);
     }
     spr__joint_destroy(c); /* it knew the VMs by their old places */
+    c->inventory = inventory;
+    if (was.gate && (rc = spr__gate_start(c)) == SPR_OK)
+        spr__gate_carry(c, &was);
+    spr__gate_destroy(&was);
     spr__demand_finish(&was);
     spr_fleet_unref(was.inventory);
     spr_fleet_unref(was.fleet);
-    c->inventory = inventory;
     c->fleet = spr_fleet_ref(inventory);
     c->changed = true;
     spr_forecast_unref(c->forecast); /* its rows are the hosts of before */
     c->forecast = NULL;
-    return spr__forecaster_start(c);
+    int started = spr__forecaster_start(c);
+    return rc < 0 ? rc : started;
 }

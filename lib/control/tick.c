@@ -44,13 +44,19 @@ int spr__forecaster_start(spr_controller *c) {
         if (rc < 0)
             return rc;
     }
-    return c->totals.count ? fit(c) : SPR_OK;
+    int rc = spr__gate_start(c);
+    if (rc < 0)
+        c->forecaster_fresh = false; /* whatever it was fitted on: the next step tries both again */
+    return rc == SPR_OK && c->totals.count ? fit(c) : rc;
 }
 
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column) {
     if (!c->forecaster) /* none is wanted, or it could not be opened: try again */
         return spr__forecaster_start(c);
     spr__joint_closed(c, c->running - 1, vm_column, column);
+    int rc = spr__gate_closed(c, c->running - 1, column);
+    if (rc < 0)
+        return rc;
     bool due = (double)(c->running - c->fitted_step) * (double)c->step_ns * 1e-9 >= c->opts.refit_s &&
                !(c->forecaster_ops.caps & SPR_CAP_REFITS_ITSELF);
     if (!c->forecaster_fresh || due)
@@ -81,6 +87,7 @@ static int predict(spr_controller *c) {
         return rc;
     spr_forecast_unref(c->forecast);
     c->forecast = next;
+    spr__gate_said(c, next);
     return SPR_OK;
 }
 
@@ -184,6 +191,8 @@ int spr__tick(spr_controller *c, struct spr_time now) {
         return SPR_OK; /* too little was seen yet: nothing is planned, so nothing is given back either */
     learn_lead(c);
     spr_plan *plan = NULL;
+    c->plan_opts.under_covered = spr__gate_under(c);
+    c->plan_opts.under_covered_count = c->plan_opts.under_covered ? c->totals.rows : 0;
     rc = spr_planner_run(c->planner, c->fleet, c->forecast, &c->plan_opts, &plan);
     if (rc < 0)
         return rc;

@@ -79,6 +79,12 @@ static void write_action(struct spr__json *j, const spr_fleet *f, const struct s
     spr__json_text(j, "text", spr_because_text(a->because));
     write_constraint(j, f, a);
     spr__json_close(j, '}');
+    if (a->held_back) {
+        spr__json_open(j, "held_back", '{');
+        spr__json_text(j, "code", spr_because_code(a->held_back));
+        spr__json_text(j, "text", spr_because_text(a->held_back));
+        spr__json_close(j, '}');
+    }
     spr__json_number(j, "cost", a->cost);
     spr__json_number(j, "worth", a->worth);
     spr__json_text(j, "precondition", a->precondition < 0 ? "none" : spr_shard_state_name(a->precondition));

@@ -149,7 +149,7 @@ static int begin_plan(spr_lifecycle *l, const spr_plan *plan) {
     return SPR_OK;
 }
 
-int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, int32_t *taken) {
+int spr__lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, bool asked, int32_t *taken) {
     int32_t count = 0;
     int rc = SPR_OK;
     if (!l || !plan)
@@ -164,7 +164,8 @@ int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time 
         return rc;
     for (int32_t i = 0, n = spr_plan_action_count(plan); i < n && rc >= 0; i++) {
         struct spr_action a = {.size = sizeof a};
-        if (spr__bit(l->taken, i) || spr_plan_action(plan, i, &a) < 0 || a.due_mono_ns > now.mono_ns)
+        if (spr__bit(l->taken, i) || spr_plan_action(plan, i, &a) < 0 || a.due_mono_ns > now.mono_ns ||
+            (a.held_back && !asked))
             continue;
         rc = spr__lifecycle_take(l, spr_plan_fleet(plan), &a, now);
         if (rc >= 0)
@@ -176,6 +177,10 @@ int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time 
     if (l->fenced)
         return fenced(l);
     return rc < 0 ? rc : SPR_OK;
+}
+
+int spr_lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, int32_t *taken) {
+    return spr__lifecycle_apply(l, plan, now, false, taken);
 }
 
 /* ---- stepping ---- */

@@ -261,6 +261,8 @@ void spr__observe_soon(struct spr_lifecycle *l, struct spr_time now);
 void spr__observed(struct spr_lifecycle *l, const struct spr_driver_completion *d, struct spr_time now);
 void spr__fleet_changed(struct spr_lifecycle *l, const spr_fleet *before, struct spr_time now);
 
+/* lifecycle.c: as spr_lifecycle_apply; `asked`: a person said yes, so what is advice only is done as well */
+int spr__lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, bool asked, int32_t *taken);
 /* apply.c */
 /* 1 taken, 0 skipped because its precondition does not hold, below 0 an error. Tests call it too. */
 int spr__lifecycle_take(struct spr_lifecycle *l, const spr_fleet *fleet, const struct spr_action *a,

@@ -105,6 +105,21 @@ static int take_action(void *sink, const struct spr_action *action) {
     return SPR_OK;
 }
 
+/* Promise 5, whoever planned it: what is newly asked on the word of quantiles that cover too little is advice. */
+static void hold_back(spr_plan *p, const struct spr_plan_opts *o) {
+    const struct spr__fleet_inventory *inv = p->fleet->inventory;
+    for (size_t k = 0; k < p->action_count; k++) {
+        struct spr_action *a = &p->actions[k];
+        int32_t i = a->resource >= 0 && a->resource < SPR_RESOURCES_MAX ? inv->slot[a->resource] : -1;
+        bool asks = a->kind == SPR_ACTION_ALLOCATE || a->kind == SPR_ACTION_GROW || a->kind == SPR_ACTION_MERGE ||
+                    a->kind == SPR_ACTION_MOVE;
+        a->held_back = asks && i >= 0 && o->under_covered_count &&
+                               o->under_covered[spr__fleet_vm_host(p->fleet, a->vm) * inv->R + i]
+                           ? SPR_BECAUSE_UNDER_COVERED
+                           : 0;
+    }
+}
+
 static int take_wish(void *sink, const struct spr_infeasible *infeasible) {
     spr_plan *p = sink;
     struct spr_infeasible w;
@@ -211,6 +226,11 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
     int rc = spr__opts_copy(p->ctx, "spr_plan_opts", opts && opts->size ? opts : NULL, &o, sizeof o);
     if (rc < 0 || (rc = fill_defaults(p->ctx, &o)) < 0)
         return rc;
+    if (o.under_covered_count &&
+        (!o.under_covered || o.under_covered_count != (int64_t)fleet->inventory->host_count * fleet->inventory->R))
+        return spr__fail(
+            p->ctx, SPR_E_ARG, "spr_plan_opts.under_covered: %lld numbers, the fleet has %lld (hosts times resources)",
+            (long long)o.under_covered_count, (long long)fleet->inventory->host_count * fleet->inventory->R);
     spr_plan *plan = spr__alloc(p->ctx, 1, sizeof *plan);
     if (!plan)
         return spr__nomem(p->ctx);
@@ -223,6 +243,7 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
         spr_plan_unref(plan);
         return rc;
     }
+    hold_back(plan, &o);
     *out = plan;
     return SPR_OK;
 }

@@ -58,6 +58,13 @@ static int new_day(struct builtin *p) {
     return SPR_OK;
 }
 
+static bool trusted(const struct board *b, int32_t h) {
+    for (int32_t i = 0; b->opts.under_covered_count && i < b->r; i++)
+        if (b->opts.under_covered[h * b->r + i])
+            return false;
+    return true;
+}
+
 static int builtin_plan(void *state, const struct spr_plan_input *in, const struct spr_plan_output *out) {
     struct builtin *p = state;
     struct board *b = &p->board;
@@ -67,11 +74,15 @@ static int builtin_plan(void *state, const struct spr_plan_input *in, const stru
     if (rc < 0 || (rc = new_day(p)) < 0 || (rc = spr__need_prepare(p, in)) < 0)
         return rc;
     p->action_count = 0;
-    for (int32_t k = 0; k < b->hosts && rc == SPR_OK; k++) {
-        int32_t h = (p->start + k) % b->hosts;
-        spr__need_host(p, in, h);
-        rc = spr__fill_host(p, in, h, out);
-    }
+    /* Hosts that get advice only come last, so that nobody lacks the room that they would take. */
+    for (int32_t advice = 0; advice < (b->opts.under_covered_count ? 2 : 1); advice++)
+        for (int32_t k = 0; k < b->hosts && rc == SPR_OK; k++) {
+            int32_t h = (p->start + k) % b->hosts;
+            if (trusted(b, h) == (advice != 0))
+                continue;
+            spr__need_host(p, in, h);
+            rc = spr__fill_host(p, in, h, out);
+        }
     for (size_t k = 0; k < p->action_count && rc == SPR_OK; k++)
         rc = out->action(out->sink, &p->actions[k]);
     if (b->hosts)

@@ -66,6 +66,7 @@ class Action:
     precondition: int = -1
     threshold: float = 0.0
     forecast: float = 0.0
+    held_back: Because = Because.NONE
 
 
 @struct("spr_infeasible")

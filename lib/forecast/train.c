@@ -11,6 +11,9 @@ static const double default_levels[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, 10.0
 
 enum { SPR__TRAIN_LOSSES = 100 };
 
+/* A member on trial must lower the loss of the average by one part in a hundred. */
+static const double worth = .99;
+
 struct spr_trainer {
     spr_context *ctx;
     int64_t step_ns, context;
@@ -25,7 +28,7 @@ struct spr_trainer {
     struct spr__train_net net;
     unsigned char *payload[SPR__TRAIN_MEMBERS_MAX];
     size_t bytes[SPR__TRAIN_MEMBERS_MAX];
-    struct spr__global global;
+    struct spr__global global, start; /* what goes into the model; the same before anything was measured */
     struct spr__train_tail tail;
     int64_t finished, total; /* minibatches */
     char text[160];
@@ -241,6 +244,7 @@ static int plan(spr_trainer *t) {
         t->global.context = SPR_MAX(t->global.context, t->plan.member[i].spec.context);
     }
     t->global.flags = t->is_signed ? SPR__GLOBAL_SIGNED : 0;
+    t->start = t->global;
     t->planned = true;
     return SPR_OK;
 }
@@ -251,13 +255,17 @@ static uint64_t seed_of(const spr_trainer *t) {
     return spr__mix64(spr_context_seed(t->ctx) + spr__mix64((uint64_t)t->member + 1));
 }
 
+static bool on_trial(const spr_trainer *t) { return t->plan.trial && t->member == t->plan.members - 1; }
+
 /* Where the tail leaves nothing to learn from, the first member sees everything too, and nothing is measured. */
 static int open_member(spr_trainer *t) {
     const struct spr__train_setting *s = &t->plan.member[t->member];
-    bool held = t->member == 0;
+    bool held = t->member == 0 || on_trial(t);
     int rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, held, seed_of(t), &t->pool);
     if (rc == SPR_E_HISTORY && held) {
         t->plan.tail = -1;
+        if (t->plan.trial) /* no evidence, no place */
+            t->plan.trial = false, t->total -= t->plan.member[--t->plan.members].iterations;
         rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, false, seed_of(t), &t->pool);
     }
     if (rc < 0)
@@ -266,6 +274,32 @@ static int open_member(spr_trainer *t) {
     if (rc < 0)
         spr__train_pool_drop(t->ctx, &t->pool);
     return rc;
+}
+
+static void drop_payload(spr_trainer *t, int32_t member) {
+    spr__free(t->ctx, t->payload[member], t->bytes[member], 1);
+    t->payload[member] = NULL, t->bytes[member] = 0;
+}
+
+static int measure_first(spr_trainer *t) {
+    const void *const first[] = {t->payload[0]};
+    return t->plan.tail < 0 ? SPR_OK
+                            : spr__train_tail_measure(t->ctx, &t->data, &t->plan, first, 1, &t->global, &t->tail);
+}
+
+/* The last member stays where it and the first one together are better on the tail than the first one alone. */
+static int judge_trial(spr_trainer *t) {
+    const void *const both[] = {t->payload[0], t->payload[t->member]};
+    struct spr__global fresh = t->start;
+    struct spr__train_tail tail;
+    int rc = t->plan.tail < 0 ? SPR_OK : spr__train_tail_measure(t->ctx, &t->data, &t->plan, both, 2, &fresh, &tail);
+    if (rc < 0)
+        return rc;
+    if (t->plan.tail >= 0 && tail.loss < worth * t->tail.loss)
+        t->global = fresh, t->tail = tail;
+    else
+        drop_payload(t, t->member);
+    return SPR_OK;
 }
 
 static int close_member(spr_trainer *t) {
@@ -279,14 +313,12 @@ static int close_member(spr_trainer *t) {
     memcpy(p + SPR__QNET_AT, t->net.weights, (size_t)t->net.count * sizeof(float));
     spr__qnet_fold(&t->net.shape, (float *)(void *)(p + SPR__QNET_AT), t->pool.s_mean, t->pool.s_sd, t->pool.d_mean,
                    t->pool.d_sd);
-    if (t->member == 0 && t->plan.tail >= 0) {
-        int rc = spr__train_tail_measure(t->ctx, &t->data, &t->plan, p, &t->global, &t->tail);
-        if (rc < 0) {
-            spr__free(t->ctx, p, bytes, 1);
-            return rc;
-        }
-    }
     t->payload[t->member] = p, t->bytes[t->member] = bytes;
+    int rc = t->member == 0 ? measure_first(t) : on_trial(t) ? judge_trial(t) : SPR_OK;
+    if (rc < 0) {
+        drop_payload(t, t->member);
+        return rc;
+    }
     spr__train_pool_drop(t->ctx, &t->pool);
     spr__train_net_drop(t->ctx, &t->net);
     t->member++;
@@ -359,10 +391,8 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
                          out ? "training has not ended" : "no place for the result");
     s[0].data = &t->global, s[0].size = sizeof t->global;
     struct spr_model_info info = {.size = sizeof info,
-                                  .kind = t->kind ? t->kind : SPR_MODEL_NET,
                                   .horizon = t->horizon,
                                   .level_count = t->global.levels,
-                                  .members = t->plan.members,
                                   .levels = t->global.level,
                                   .step_ns = t->step_ns,
                                   .context = t->global.context,
@@ -372,14 +402,21 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
                                   .text = text};
     for (size_t i = 0; i < t->data.count; i++)
         info.newest_step = SPR_MAX(info.newest_step, t->data.series[i].first_step + t->data.series[i].n);
+    size_t used = 1;
     for (int32_t i = 0; i < t->plan.members; i++) {
+        if (!t->payload[i])
+            continue;
         const struct spr__member_ops *ops = spr__member_of((const void *)t->payload[i]);
         uint32_t index = ops == &spr__member_lstm ? recurrent++ : nets++;
-        s[i + 1] = (struct spr__section){.index = index, .data = t->payload[i], .size = t->bytes[i]};
-        memcpy(s[i + 1].tag, ops->tag, sizeof ops->tag);
+        s[used] = (struct spr__section){.index = index, .data = t->payload[i], .size = t->bytes[i]};
+        memcpy(s[used++].tag, ops->tag, sizeof ops->tag);
         info.weights += (int64_t)((t->bytes[i] - SPR__QNET_AT) / sizeof(float));
     }
-    snprintf(text, sizeof text, "quantile net x %d, %lld series, looks back %lld steps", (int)t->plan.members,
-             (long long)t->data.count, (long long)t->global.context);
-    return spr__model_make(t->ctx, &info, s, (size_t)t->plan.members + 1, out);
+    info.members = (int32_t)(nets + recurrent);
+    info.kind = nets && recurrent ? SPR_MODEL_AUTO : recurrent ? SPR_MODEL_LSTM : SPR_MODEL_NET;
+    int at = nets ? snprintf(text, sizeof text, "quantile net x %u, ", (unsigned)nets) : 0;
+    at += recurrent ? snprintf(text + at, sizeof text - (size_t)at, "LSTM x %u, ", (unsigned)recurrent) : 0;
+    snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps", (long long)t->data.count,
+             (long long)t->global.context);
+    return spr__model_make(t->ctx, &info, s, used, out);
 }

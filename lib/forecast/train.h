@@ -39,6 +39,7 @@ struct spr__train_plan {
     struct spr__train_setting member[SPR__TRAIN_MEMBERS_MAX];
     int32_t members;
     int64_t tail;     /* steps at the end of every series that the first member does not see */
+    bool trial;       /* the last member must earn its place on the tail */
     bool tail_series; /* whole series are held out instead */
     bool by_level;    /* big series are drawn more often */
     bool calibrate;   /* factors per level where the tail says that the nets are too narrow */
@@ -96,13 +97,15 @@ void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, c
                          struct spr__train_net *net);
 void spr__train_net_drop(spr_context *ctx, struct spr__train_net *net);
 
-/* Measure a finished member on what it did not see: loss, the simple forecast's loss, coverage, factors, snap. */
+/* Measure the average of finished members on what they did not see: loss, the simple forecast's loss, coverage,
+ * factors, snap. */
 struct spr__train_tail {
     double loss, naive_loss, coverage95;
     int64_t cases;
 };
 int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
-                            const void *payload, struct spr__global *global, struct spr__train_tail *tail);
+                            const void *const *payloads, int32_t count, struct spr__global *global,
+                            struct spr__train_tail *tail);
 int32_t spr__median_of(const double *levels, int32_t count); /* index of the level nearest to 0.5 */
 
 /* The section of a net, with an encoder or without: header, then weights from SPR__QNET_AT on, the encoder's last. */

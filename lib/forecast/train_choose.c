@@ -157,11 +157,10 @@ static void adapt(struct spr__train_plan *p, int64_t context, int32_t members, d
 }
 
 /* What an encoder reads: a week of hours, a day of quarters of an hour, else six hours of 5 min. */
-static void add_encoder(const struct task *t, struct spr__train_setting *s) {
+static void add_encoder(struct spr__train_setting *s) {
     int32_t day = s->spec.day;
-    (void)t;
-    if (day > 96) {
-        s->encoder.every = (day + 48) / 96;
+    if (day > 48) {
+        s->encoder.every = SPR_MAX(1, (day + 48) / 96);
         s->encoder.steps = SPR_MIN(day, s->spec.context) / s->encoder.every;
     } else {
         s->encoder.every = 1;
@@ -169,6 +168,24 @@ static void add_encoder(const struct task *t, struct spr__train_setting *s) {
     }
     s->encoder.units = CELLS;
     s->spec.flags &= ~SPR__WINDOW_SEQUENCE;
+}
+
+/* Two unlike ones: each costs two to four times as much as a net without an encoder. */
+static void all_recurrent(struct spr__train_plan *p, int32_t members) {
+    if (!members && p->members > 2)
+        p->member[1] = p->member[p->members - 1], p->members = 2;
+    for (int32_t i = 0; i < p->members; i++)
+        add_encoder(&p->member[i]);
+}
+
+/* One with an encoder on trial, where steps are so long that it reads days: there it can earn its time. */
+static void add_trial(struct spr__train_plan *p) {
+    struct spr__train_setting s = p->member[0];
+    if (p->members == SPR__TRAIN_MEMBERS_MAX || !s.spec.day || s.spec.day > 48)
+        return;
+    add_encoder(&s);
+    p->member[p->members++] = s;
+    p->trial = true;
 }
 
 int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int32_t kind, int64_t step_ns,
@@ -187,8 +204,10 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int3
                          horizon, SPR_MIN(2 * horizon + 4, horizon + 16), (long long)t.length);
     family(&t, plan);
     adapt(plan, context, members, effort);
-    for (int32_t i = 0; i < plan->members && kind == SPR_MODEL_LSTM; i++)
-        add_encoder(&t, &plan->member[i]);
+    if (kind == SPR_MODEL_LSTM)
+        all_recurrent(plan, members);
+    if (kind == SPR_MODEL_AUTO && !members)
+        add_trial(plan);
     for (int32_t i = 0; i < plan->members; i++)
         if (!spr__window_spec_ok(&plan->member[i].spec))
             return spr__fail(ctx, SPR_E_ARG, "train: a context of %d steps does not fit a horizon of %d",

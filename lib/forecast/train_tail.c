@@ -16,8 +16,9 @@ struct tail_case {
 struct measuring {
     const struct spr__train_data *data;
     const struct spr__train_plan *plan;
-    const struct spr__qnet_header *net;
-    const struct spr__member_ops *ops;
+    const void *const *members;
+    int32_t member_count;
+    const struct spr__qnet_header *net; /* the first member */
     struct spr__global *global;
     const struct spr__net_kernels *kernels;
     struct tail_case *cases;
@@ -29,6 +30,7 @@ struct measuring {
     double *scale;  /* [count] the unit in which the case's errors count */
     double *last;   /* [count] */
     void *room;
+    double *other; /* [horizon][levels] what another member says of a case */
 };
 
 /* ---- which cases ---- */
@@ -79,7 +81,12 @@ static void answer_case(struct measuring *m, int64_t i) {
                              .unit = &unit,
                              .horizon = horizon};
     double *q = m->q + i * horizon * n, change = spr__mean_change(history, context, lag);
-    m->ops->answer(m->net, &one, m->room, q);
+    for (int32_t k = 0; k < m->member_count; k++) {
+        double *each = k ? m->other : q;
+        spr__member_of(m->members[k])->answer(m->members[k], &one, m->room, each);
+        for (int32_t j = 0; k && j < horizon * n; j++) /* mean of the first k + 1 */
+            q[j] += (each[j] - q[j]) / (k + 1);
+    }
     m->scale[i] = SPR_MAX(change, .05 * s->mean_abs + 1e-300); /* idle ones would rule */
     m->last[i] = history[context - 1];
     for (int32_t h = 0; h < horizon; h++) {
@@ -186,11 +193,13 @@ static int judge(spr_context *ctx, struct measuring *m, struct spr__train_tail *
 }
 
 int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
-                            const void *payload, struct spr__global *global, struct spr__train_tail *tail) {
+                            const void *const *payloads, int32_t count, struct spr__global *global,
+                            struct spr__train_tail *tail) {
     struct measuring m = {.data = data,
                           .plan = plan,
-                          .net = payload,
-                          .ops = spr__member_of(payload),
+                          .members = payloads,
+                          .member_count = count,
+                          .net = payloads[0],
                           .global = global,
                           .kernels = spr__net_kernels_for(spr_context_simd(ctx))};
     int64_t horizon = m.net->spec.horizon, all = 0;
@@ -200,8 +209,10 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
         all += data->series[i].draw > 0 ? origins_of(&m, &data->series[i], origin) : 0;
     }
     int rc = list_cases(ctx, &m);
-    size_t rows = (size_t)(m.count * horizon), room = m.ops->room(payload, 1, (int32_t)horizon);
-    size_t levels = (size_t)m.net->shape.levels;
+    size_t rows = (size_t)(m.count * horizon), room = 0;
+    size_t levels = (size_t)m.net->shape.levels, each = (size_t)horizon * levels;
+    for (int32_t k = 0; k < count; k++)
+        room = SPR_MAX(room, spr__member_of(payloads[k])->room(payloads[k], 1, (int32_t)horizon));
     if (rc == SPR_OK && m.count) {
         m.q = spr__alloc(ctx, rows * levels, sizeof *m.q);
         m.y = spr__alloc(ctx, rows, sizeof *m.y);
@@ -210,7 +221,8 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
         m.scale = spr__alloc(ctx, (size_t)m.count, sizeof *m.scale);
         m.last = spr__alloc(ctx, (size_t)m.count, sizeof *m.last);
         m.room = spr__alloc(ctx, room, 1);
-        if (!m.q || !m.y || !m.simple || !m.weight || !m.scale || !m.last || !m.room)
+        m.other = spr__alloc(ctx, each, sizeof *m.other);
+        if (!m.q || !m.y || !m.simple || !m.weight || !m.scale || !m.last || !m.room || !m.other)
             rc = spr__nomem(ctx);
         for (int64_t i = 0; rc == SPR_OK && i < m.count; i++)
             answer_case(&m, i);
@@ -224,6 +236,7 @@ int spr__train_tail_measure(spr_context *ctx, const struct spr__train_data *data
         spr__free(ctx, m.scale, (size_t)m.count, sizeof *m.scale);
         spr__free(ctx, m.last, (size_t)m.count, sizeof *m.last);
         spr__free(ctx, m.room, room, 1);
+        spr__free(ctx, m.other, each, sizeof *m.other);
     }
     spr__free(ctx, m.cases, (size_t)SPR_MAX(1, all), sizeof *m.cases);
     return rc;

@@ -38,12 +38,13 @@ static spr_context *context(const struct spr_executor *e, int simd) {
     return ctx;
 }
 
+static int kind = SPR_MODEL_LSTM, members = 1; /* asked of the trainer */
 static int train(spr_context *ctx, double effort, int64_t budget, int64_t series, int64_t steps, spr_model **out) {
     struct spr_trainer_opts o = {.size = sizeof o,
                                  .step_ns = STEP_NS,
                                  .horizon = H,
-                                 .kind = SPR_MODEL_LSTM,
-                                 .members = 1,
+                                 .kind = kind,
+                                 .members = members,
                                  .effort = effort,
                                  .context = CONTEXT};
     struct spr_panel p = panel_of(values[0], series, steps);
@@ -218,6 +219,27 @@ static void the_net_tells_the_encoder_its_slope(void **state) {
     free(w), free(g), free(room);
 }
 
+/* "auto" trains one besides the nets; it is in the model or not, as the held-out tail says. */
+static void on_trial_it_stays_or_goes(void **state) {
+    spr_context *ctx = context(NULL, SPR_SIMD_AUTO);
+    spr_model *m = NULL;
+    struct spr_model_info info = {.size = sizeof info};
+    (void)state;
+    kind = SPR_MODEL_AUTO, members = 0;
+    int rc = train(ctx, .002, 0, SERIES, STEPS, &m);
+    kind = SPR_MODEL_LSTM, members = 1;
+    assert_int_equal(rc, SPR_OK);
+    assert_int_equal(spr_model_describe(m, &info), 0);
+    bool stays = spr__model_section(m, "LSTM", 0, NULL);
+    assert_int_equal(info.kind, stays ? SPR_MODEL_AUTO : SPR_MODEL_NET);
+    assert_null(spr__model_section(m, "LSTM", 1, NULL));
+    assert_null(spr__model_section(m, "QNET", (uint32_t)(info.members - stays), NULL));
+    assert_non_null(spr__model_section(m, "QNET", (uint32_t)(info.members - stays - 1), NULL));
+    assert_true((strstr(info.text, "LSTM x 1") != NULL) == stays);
+    spr_model_unref(m);
+    spr_context_unref(ctx);
+}
+
 static void damaged_payloads_are_refused(void **state) {
     spr_context *ctx = context(NULL, SPR_SIMD_AUTO);
     spr_model *m = NULL;
@@ -269,6 +291,7 @@ int main(void) {
         cmocka_unit_test(levels_and_neighbours_change_next_to_nothing),
         cmocka_unit_test(awkward_series_get_a_sensible_answer),
         cmocka_unit_test(the_net_tells_the_encoder_its_slope),
+        cmocka_unit_test(on_trial_it_stays_or_goes),
         cmocka_unit_test(damaged_payloads_are_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };

@@ -87,7 +87,7 @@ typedef void spr__hw_follower(const struct hw_follow *f);
 spr__hw_follower spr__hw_follow_plain, spr__hw_follow_avx2, spr__hw_follow_avx512;
 spr__hw_follower *spr__hw_follower_for(int simd);
 #define HW_SCALE_RATE  0.02 /* a scale forgets within 50 comparisons */
-#define HW_OFFSET_RATE 0.02 /* an offset moves by at most this share of the scale */
+#define HW_OFFSET_RATE 0.05 /* an offset moves by at most this share of the scale */
 #define HW_SCALE_JUMP  8.0  /* an error counts for at most so many scales */
 
 /* ---- starting states ---- */

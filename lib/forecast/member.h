@@ -19,6 +19,7 @@ struct spr__cases {
     const int32_t *resource;      /* [count] ::spr_resource or -1 */
     const double *unit;           /* [count] a typical value of the resource, above 0 */
     int32_t horizon;              /* steps asked, up to the model's */
+    const void *before;           /* payload of the member that answered the same cases in the same room just now, or NULL */
 };
 
 /* A kind of member. Its payload was checked when the model was opened. */

@@ -113,25 +113,37 @@ static void encode(const struct spr__qnet_header *p, const float *weights, const
     }
 }
 
+/* Summaries and features of all cases. */
+static void look(const struct spr__qnet_header *p, const struct spr__cases *c, struct room *r) {
+    for (int32_t h = 0; h < c->horizon; h++)
+        r->h[h] = h;
+    for (int64_t i = 0; i < c->count; i++) {
+        struct spr__window w = {.origin = c->origin[i], .resource = c->resource[i]};
+        spr__window_open(&w, &p->spec, c->kernels, c->history[i] + c->steps - p->spec.context, c->unit[i], r->memory);
+        spr__window_summary(&w, r->summaries + i * p->shape.summaries);
+        spr__window_steps(&w, r->h, c->horizon, r->features + i * c->horizon * p->shape.features,
+                          r->base + i * c->horizon);
+        r->level[i] = w.level, r->spread[i] = w.spread;
+        if (p->encoder.units) {
+            r->sequences[i] = r->sequence + (size_t)i * sequence_floats(p);
+            spr__encoder_sequence(&p->encoder, &w, r->sequence + (size_t)i * sequence_floats(p));
+        }
+    }
+}
+
+/* Two nets that look at the same things share one look. */
+static bool alike(const struct spr__qnet_header *p, const struct spr__qnet_header *before) {
+    return before && !memcmp(p, before, sizeof *p);
+}
+
 static void answer(const void *payload, const struct spr__cases *c, void *memory, double *quantiles) {
     const struct spr__qnet_header *p = payload;
     const float *weights = (const float *)((const char *)payload + SPR__QNET_AT);
     struct room r = {0};
     int32_t steps = c->horizon, n = p->shape.levels;
     split(p, c->count, steps, memory, &r);
-    for (int32_t h = 0; h < steps; h++)
-        r.h[h] = h;
-    for (int64_t i = 0; i < c->count; i++) {
-        struct spr__window w = {.origin = c->origin[i], .resource = c->resource[i]};
-        spr__window_open(&w, &p->spec, c->kernels, c->history[i] + c->steps - p->spec.context, c->unit[i], r.memory);
-        spr__window_summary(&w, r.summaries + i * p->shape.summaries);
-        spr__window_steps(&w, r.h, steps, r.features + i * steps * p->shape.features, r.base + i * steps);
-        r.level[i] = w.level, r.spread[i] = w.spread;
-        if (p->encoder.units) {
-            r.sequences[i] = r.sequence + (size_t)i * sequence_floats(p);
-            spr__encoder_sequence(&p->encoder, &w, r.sequence + (size_t)i * sequence_floats(p));
-        }
-    }
+    if (!alike(p, c->before))
+        look(p, c, &r);
     if (p->encoder.units)
         encode(p, weights + own_floats(p), c, &r);
     spr__qnet_answer(&p->shape, weights, c->kernels, c->count, steps, r.summaries, r.features, r.base, r.pass,

@@ -298,6 +298,8 @@ static void ask_batch(void *arg, size_t batch) {
                                .unit = b.unit,
                                .horizon = a->horizon};
         for (size_t m = 0; m < a->member_count; m++) {
+            bool again = m && a->members[m - 1].ops == a->members[m].ops;
+            c.before = again ? a->members[m - 1].payload : NULL;
             a->members[m].ops->answer(a->members[m].payload, &c, b.room, b.quantiles);
             for (size_t j = 0; j < numbers; j++)
                 b.sum[j] += b.quantiles[j] / (double)a->member_count;

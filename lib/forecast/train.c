@@ -192,7 +192,7 @@ static void weigh_series(spr_trainer *t) {
         struct spr__train_series *s = &t->data.series[i];
         s->draw = lively(s, season_of(t)) ? 1 : s->mean_abs > 0 ? .2 : 0;
         if (t->plan.by_level && mean > 0)
-            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / mean, 1), 8) : 0;
+            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / mean, 1), 3) : 0;
         s->witness = spr__mix64(i) % 8 == 0;
     }
 }

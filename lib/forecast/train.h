@@ -29,7 +29,7 @@ struct spr__train_setting {
     int32_t weight;              /* ::spr__train_weight */
     int32_t steps;               /* steps ahead taken of each window */
     int32_t units;
-    bool mixed; /* half of the windows are mixtures of two series */
+    double mixed; /* share of windows that are mixtures of two series */
     double dropout, decay;
     int64_t windows, iterations;
 };

@@ -66,9 +66,9 @@ static void hourly_any(const struct task *t, struct spr__train_plan *p) {
                    (long_enough && a.spec.context >= 336 ? SPR__WINDOW_SEQUENCE : 0);
     a.weight = SPR__WEIGHT_OWA, a.steps = SPR_MIN(t->horizon, 24);
     a.dropout = .4, a.decay = .1, a.windows = 40000, a.iterations = 2500;
-    add(p, &a, 2);
-    a.dropout = .3, a.windows = 60000, a.iterations = 3500, a.mixed = true;
-    add(p, &a, 2);
+    add(p, &a, 3);
+    a.dropout = .3, a.windows = 60000, a.iterations = 3500, a.mixed = .5;
+    add(p, &a, 4);
     p->tail = t->horizon, p->calibrate = true;
 }
 
@@ -77,10 +77,10 @@ static void hourly_fleet(const struct task *t, struct spr__train_plan *p) {
     a.spec.norm = SPR_MIN(a.spec.context, 14 * t->day);
     a.spec.flags = SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST;
     a.weight = SPR__WEIGHT_MIX, a.steps = SPR_MIN(t->horizon, 24);
-    a.dropout = .3, a.windows = 30000, a.iterations = 1500, a.mixed = true;
-    add(p, &a, 3);
+    a.dropout = .3, a.windows = 30000, a.iterations = 1500, a.mixed = .5;
+    add(p, &a, 4);
     a.spec.flags = SPR__WINDOW_CALENDAR, a.weight = SPR__WEIGHT_UNIT;
-    add(p, &a, 2);
+    add(p, &a, 3);
     p->tail = 3 * t->day;
 }
 
@@ -88,18 +88,20 @@ static void fine_day_ahead(const struct task *t, struct spr__train_plan *p) {
     struct spr__train_setting a = common(t, 7);
     a.spec.flags = SPR__WINDOW_CALENDAR;
     a.dropout = .3, a.windows = 16000, a.iterations = 1500;
-    add(p, &a, 2);
+    add(p, &a, 3);
     a.spec.flags = SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
     a.dropout = .2, a.windows = 40000, a.iterations = 4000;
     add(p, &a, 2);
     p->tail = SPR_MAX(2 * t->day, t->horizon);
 }
 
+/* A few weeks of 5 min values hold too few days to learn a calendar from, and neighbours that move together would be
+ * learnt by heart: no calendar, mostly mixtures. */
 static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
     struct spr__train_setting a = common(t, 7);
-    a.spec.flags = SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
-    a.dropout = .3, a.windows = 60000, a.iterations = 4000, a.mixed = true;
-    add(p, &a, 3);
+    a.spec.flags = SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
+    a.dropout = .3, a.windows = 60000, a.iterations = 4000, a.mixed = .8;
+    add(p, &a, 5);
     p->tail = 2 * t->day, p->by_level = true;
 }
 
@@ -116,7 +118,7 @@ static void short_history(const struct task *t, struct spr__train_plan *p) {
     a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LEVEL;
     a.weight = SPR__WEIGHT_MIX, a.steps = SPR_MIN(t->horizon, 24);
     a.dropout = .2, a.windows = 40000, a.iterations = 2500;
-    add(p, &a, 3);
+    add(p, &a, 5);
     p->tail_series = true;
 }
 

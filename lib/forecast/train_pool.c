@@ -132,7 +132,7 @@ static void build(struct drawing *d, size_t window, double *y, uint8_t *marks, f
     int64_t o = draw_origin(d, s, window, DRAW_ORIGIN, -1);
     memcpy(y, s->y + o - context, (size_t)span * sizeof *y);
     memcpy(marks, s->marks + o - context, (size_t)span);
-    if (g->mixed && roll(d, window, DRAW_MIX, 0) < .5)
+    if (roll(d, window, DRAW_MIX, 0) < g->mixed)
         mix_in(d, window, s, o, y, marks);
     double unit = d->data->unit[spr__resource_row(s->resource)];
     struct spr__window w = {.origin = s->first_step + o, .resource = s->resource};

@@ -7,7 +7,7 @@
 #include "forecast/calibration.h"
 #include "forecast/answer.h"
 
-enum { ROWS_MAX = 120000, ORIGINS_MAX = 4 };
+enum { ROWS_MAX = 120000, ORIGINS_MAX = 12 };
 
 struct tail_case {
     const struct spr__train_series *series;
@@ -162,7 +162,7 @@ static bool snap_helps(const struct measuring *m) {
         pooled[0] += before, pooled[1] += after;
         scaled[0] += before * m->weight[r], scaled[1] += after * m->weight[r];
     }
-    return pooled[0] > 0 && scaled[0] > 0 && pooled[1] / pooled[0] + scaled[1] / scaled[0] < 2 - .005;
+    return pooled[0] > 0 && scaled[0] > 0 && pooled[1] / pooled[0] + scaled[1] / scaled[0] < 2 - .003;
 }
 
 static int judge(spr_context *ctx, struct measuring *m, struct spr__train_tail *tail) {

@@ -41,6 +41,27 @@ static void repair(uint8_t *m, size_t size) {
     put_sum(m + 60, m, 60);
 }
 
+/* A model that is taken answers, or says why it does not. */
+static void ask(spr_context *ctx, const spr_model *m, const struct spr_model_info *info) {
+    static const double y[] = {3, 5, 4, 6, 1e9, 7, 0, 5};
+    struct spr_model_opts config = {.size = sizeof config, .model = m};
+    struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = info->step_ns, .horizon = 2, .config = &config};
+    struct spr_panel p = {.size = sizeof p, .data = y, .series = 1, .steps = 8, .series_stride = sizeof y,
+                          .step_stride = sizeof *y};
+    spr_forecaster *f = NULL;
+    spr_forecast *out = NULL;
+    if (info->context > 4096)
+        return; /* would only be slow */
+    int rc = spr_forecaster_create(ctx, spr_forecaster_model(), &o, &f);
+    if (rc == 0)
+        rc = spr_forecaster_fit(f, &p, 0, 0);
+    if (rc == 0)
+        rc = spr_forecaster_predict(f, NULL, &out);
+    fuzz_told(ctx, rc);
+    spr_forecast_unref(out);
+    spr_forecaster_destroy(f);
+}
+
 static void use(spr_context *ctx, const uint8_t *image, size_t size, int copy) {
     struct spr_model_info info = {.size = sizeof info};
     spr_model *m = NULL;
@@ -50,6 +71,7 @@ static void use(spr_context *ctx, const uint8_t *image, size_t size, int copy) {
         return;
     if (spr_model_describe(m, &info) < 0 || info.horizon < 1 || info.level_count < 1 || strlen(info.text) > size)
         abort();
+    ask(ctx, m, &info);
     spr_model_unref(m);
 }
 

@@ -192,5 +192,6 @@ SPR_API int spr_forecast_create(spr_context *ctx, int64_t series, int32_t horizo
 #include <shardpredict/forecast-calibration.h>
 #include <shardpredict/forecast-event.h>
 #include <shardpredict/forecast-combination.h>
+#include <shardpredict/forecast-when.h>
 
 #endif

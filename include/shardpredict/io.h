@@ -137,6 +137,17 @@ SPR_API int spr_fleet_read(spr_context *ctx, const char *path, const spr_trace *
                            spr_fleet **out);
 /**@}*/
 
+/** @name Calendars */
+/**@{*/
+/**
+ * Read events from an iCalendar file (RFC 5545): VEVENT with DTSTART, DTEND or DURATION, RRULE (DAILY to YEARLY; INTERVAL,
+ * COUNT, UNTIL, BYDAY, BYMONTHDAY, BYMONTH), RDATE, EXDATE, TZID with its VTIMEZONE. The kind is the first of CATEGORIES,
+ * else SUMMARY; X-SHARDPREDICT-AMOUNT declares a multiplier, X-SHARDPREDICT-CONFIDENCE a chance (STATUS:TENTATIVE: 0.5).
+ * @return 0, SPR_E_IO, SPR_E_FORMAT (file and line; what is not supported is named, never guessed), SPR_E_NOMEM
+ */
+SPR_API int spr_calendar_read(spr_context *ctx, const char *path, spr_calendar **out);
+/**@}*/
+
 /** @name The generator */
 /**@{*/
 /** Options of spr_generate; the mix is published in doc/generator.md and never tuned. */

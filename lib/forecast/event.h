@@ -83,6 +83,7 @@ struct event_sums {
     double open_end;         /* the step it ends at */
     int64_t open;            /* its id, or -1 */
     int64_t seen;
+    bool fresh;      /* one more was seen since beliefs were made */
     double mean, m2; /* of the occurrences' own effects (Welford) */
 };
 
@@ -144,8 +145,8 @@ double spr__event_most(const struct event_touch *touch, int64_t t, double lead, 
 /* ---- use ---- */
 
 /*
- * Log of the factor by which the touches [from, to) of step t lift a series. With `sure` only what forecasts put back as
- * well counts: what is taken off the running level must return.
+ * Log of the factor by which the touches [from, to) of step t lift a series. With `sure` only what forecasts put back
+ * as well counts: what is taken off the running level must return.
  */
 double spr__event_lift(const struct spr_event_effects *e, int64_t series, const struct event_touch *from,
                        const struct event_touch *to, int64_t t, bool sure);

@@ -17,7 +17,7 @@
 void spr__event_fold(struct event_sums *s) {
     if (s->open >= 0 && s->open_xx > 0.5) {
         double own = s->open_xr / s->open_xx, before = s->mean;
-        s->seen++;
+        s->seen++, s->fresh = true;
         s->mean += (own - before) / (double)s->seen;
         s->m2 += (own - before) * (own - s->mean);
     }

@@ -232,15 +232,15 @@ static int pass(struct spr_event_effects *e, const struct spr_panel *p, int64_t 
 
 /* Occurrences whose reach is over are settled; the others stay open. */
 static void settle(struct spr_event_effects *e) {
-    bool folded = false;
+    bool fresh = false;
     for (int64_t i = 0; i < e->series * e->kinds; i++) {
         struct event_sums *s = &e->sums[i];
-        if (s->open < 0 || (double)e->next <= s->open_end + e->reach)
-            continue;
-        spr__event_fold(s);
-        folded = true;
+        if (s->open >= 0 && (double)e->next > s->open_end + e->reach)
+            spr__event_fold(s);
+        fresh = fresh || s->fresh;
+        s->fresh = false;
     }
-    if (folded)
+    if (fresh)
         spr__event_refresh(e);
 }
 

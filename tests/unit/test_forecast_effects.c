@@ -145,9 +145,24 @@ static void a_series_that_saw_little_follows_the_fleet(void **state) {
     assert_int_equal(spr_event_effects_fit(e, &p, 0), SPR_OK);
     struct spr_event_effect f = effect_of(e, ROWS - 1), old = effect_of(e, 0);
     assert_int_equal(f.seen, 1);
-    assert_int_equal(f.certain, 1); /* others saw it often enough */
+    assert_int_equal(f.certain, 1);                      /* others saw it often enough */
     assert_true(f.multiplier > 3 && f.multiplier < 5.8); /* its own six, drawn towards three */
     assert_true(f.high / f.low > old.high / old.low);
+    spr_event_effects_destroy(e);
+    spr_calendar_unref(c);
+}
+
+static void a_history_that_ends_inside_an_event_keeps_what_was_learned(void **state) {
+    (void)state;
+    static double y[STEPS];
+    wave(y, 1, STEPS, lifts, 0.1);
+    spr_calendar *c = matches(ctx, MATCHES, 0);
+    spr_event_effects *e = effects_of(c);
+    struct spr_panel p = panel_of(y, 1, 0, 19 * DAY + MATCH_STEP + 3, STEPS);
+    assert_int_equal(spr_event_effects_fit(e, &p, 0), SPR_OK);
+    struct spr_event_effect f = effect_of(e, 0);
+    assert_int_equal(f.seen, 4); /* the running one is not over */
+    assert_true(f.multiplier > 2.5);
     spr_event_effects_destroy(e);
     spr_calendar_unref(c);
 }
@@ -378,6 +393,7 @@ int main(void) {
         cmocka_unit_test(multiplier_lead_and_lag_are_found),
         cmocka_unit_test(steps_taken_one_by_one_end_near_a_fit),
         cmocka_unit_test(a_series_that_saw_little_follows_the_fleet),
+        cmocka_unit_test(a_history_that_ends_inside_an_event_keeps_what_was_learned),
         cmocka_unit_test(the_next_match_is_foreseen_and_the_last_one_is_not_repeated),
         cmocka_unit_test(seen_once_it_widens_the_upper_quantiles_and_leaves_the_median),
         cmocka_unit_test(a_declared_amount_counts_from_the_first_occurrence),

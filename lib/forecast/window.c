@@ -10,12 +10,12 @@ enum { SPANS = SPR_ARRAY_LEN(spans), SEQUENCE = 168, RECENT = 12 };
 /* ---- sizes ---- */
 
 bool spr__window_spec_ok(const struct spr__window_spec *s) {
-    int32_t week = s->day * 7;
+    int64_t week = (int64_t)s->day * 7; /* the numbers of a file may be anything */
     return s->horizon >= 1 && s->horizon <= SPR__WINDOW_HORIZON_MAX && s->context >= 2 &&
            s->context <= SPR__WINDOW_CONTEXT_MAX && s->norm >= 2 && s->norm <= s->context && s->day >= 0 &&
            s->day <= s->context && s->shifts >= 1 && s->shifts <= SPR__WINDOW_SHIFTS_MAX && s->shifts % 2 == 1 &&
-           s->stride >= 1 && (s->day == 0 || s->shifts / 2 * s->stride < s->day) && s->flags >= 0 && s->flags < 64 &&
-           (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
+           s->stride >= 1 && (s->day == 0 || (int64_t)(s->shifts / 2) * s->stride < s->day) && s->flags >= 0 &&
+           s->flags < 64 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
            (!(s->flags & SPR__WINDOW_SINGLE) || (s->day > 0 && s->context >= week + s->day)) &&
            (!(s->flags & SPR__WINDOW_CALENDAR) || s->day > 0) && s->resource >= 0 && s->resource <= SPR_RESOURCES_MAX;
 }

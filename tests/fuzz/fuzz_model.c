@@ -2,6 +2,7 @@
 /* Any bytes as a model: first as they are, then with every sum put right, so that the fuzzer gets behind them. */
 #include "fuzz.h"
 
+#include <math.h>
 #include <string.h>
 
 static uint32_t sum_of(const uint8_t *p, size_t n) {
@@ -41,24 +42,31 @@ static void repair(uint8_t *m, size_t size) {
     put_sum(m + 60, m, 60);
 }
 
-/* A model that is taken answers, or says why it does not. */
+/* What was let in must answer, or say why not; the library itself refuses numbers that are not finite. */
 static void ask(spr_context *ctx, const spr_model *m, const struct spr_model_info *info) {
-    static const double y[] = {3, 5, 4, 6, 1e9, 7, 0, 5};
+    double y[2][40];
+    struct spr_panel p = {.size = sizeof p,
+                          .data = y,
+                          .series = 2,
+                          .steps = 40,
+                          .series_stride = sizeof y[0],
+                          .step_stride = sizeof y[0][0]};
     struct spr_model_opts config = {.size = sizeof config, .model = m};
-    struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = info->step_ns, .horizon = 2, .config = &config};
-    struct spr_panel p = {.size = sizeof p, .data = y, .series = 1, .steps = 8, .series_stride = sizeof y,
-                          .step_stride = sizeof *y};
+    struct spr_forecaster_opts opts = {.size = sizeof opts,
+                                       .step_ns = info->step_ns,
+                                       .horizon = info->horizon > 2 ? 2 : info->horizon,
+                                       .config = &config};
     spr_forecaster *f = NULL;
-    spr_forecast *out = NULL;
+    spr_forecast *got = NULL;
     if (info->context > 4096)
         return; /* would only be slow */
-    int rc = spr_forecaster_create(ctx, spr_forecaster_model(), &o, &f);
-    if (rc == 0)
-        rc = spr_forecaster_fit(f, &p, 0, 0);
-    if (rc == 0)
-        rc = spr_forecaster_predict(f, NULL, &out);
+    for (int t = 0; t < 40; t++)
+        y[0][t] = t % 7, y[1][t] = NAN;
+    int rc = spr_forecaster_create(ctx, spr_forecaster_model(), &opts, &f);
+    if (rc >= 0 && (rc = spr_forecaster_fit(f, &p, 0, 0)) >= 0)
+        rc = spr_forecaster_predict(f, NULL, &got);
     fuzz_told(ctx, rc);
-    spr_forecast_unref(out);
+    spr_forecast_unref(got);
     spr_forecaster_destroy(f);
 }
 

@@ -80,6 +80,8 @@ struct spr_trainer_opts {
     const double *levels;  /**< rising, in (0, 1); copied */
     int64_t context;       /**< steps before the origin that the model sees; 0 = what the series allow */
     double effort;         /**< times the usual number of minibatches; 0 = 1 */
+    const spr_model *start; /**< go on from this model instead of from nothing: its members, levels and horizon, a tenth of
+                                 the pace, a quarter of the minibatches; kind, members and context are not asked. NULL = none */
 };
 /** What is known of the series of a panel besides their values. */
 struct spr_training_opts {

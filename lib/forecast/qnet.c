@@ -141,3 +141,24 @@ void spr__qnet_fold(const struct spr__qnet_shape *s, float *w, const double *sum
     fold(w + p.w3, w + p.b2, s->features, s->units, feature_mean, feature_sd);
     fold(w + p.w6, w + p.b5, s->features, s->levels, feature_mean, feature_sd);
 }
+
+static void unfold(float *w, float *b, int32_t in, int32_t out, const double *mean, const double *sd) {
+    for (int32_t j = 0; j < out; j++) {
+        double shift = (double)b[j];
+        for (int32_t i = 0; i < in; i++) {
+            double v = (double)w[(int64_t)i * out + j];
+            shift += v * mean[i];
+            w[(int64_t)i * out + j] = (float)(v * sd[i]);
+        }
+        b[j] = (float)shift;
+    }
+}
+
+void spr__qnet_unfold(const struct spr__qnet_shape *s, float *w, const double *summary_mean, const double *summary_sd,
+                      const double *feature_mean, const double *feature_sd) {
+    struct spr__qnet_parts p;
+    spr__qnet_layout(s, &p);
+    unfold(w + p.w1, w + p.b1, s->summaries, s->units, summary_mean, summary_sd);
+    unfold(w + p.w3, w + p.b2, s->features, s->units, feature_mean, feature_sd);
+    unfold(w + p.w6, w + p.b5, s->features, s->levels, feature_mean, feature_sd);
+}

@@ -61,5 +61,8 @@ double spr__qnet_learn(const struct spr__qnet_shape *shape, const float *weights
 /* Fold "x = (raw - mean) / sd" of S and D into the weights, so that the net takes raw numbers. */
 void spr__qnet_fold(const struct spr__qnet_shape *shape, float *weights, const double *summary_mean,
                     const double *summary_sd, const double *feature_mean, const double *feature_sd);
+/* The way back. */
+void spr__qnet_unfold(const struct spr__qnet_shape *shape, float *weights, const double *summary_mean,
+                      const double *summary_sd, const double *feature_mean, const double *feature_sd);
 
 #endif

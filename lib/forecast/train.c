@@ -22,6 +22,7 @@ struct spr_trainer {
     bool is_signed; /* values below 0 may be forecast */
     struct spr__train_data data;
     struct spr__train_plan plan;
+    spr_model *begin; /* whose weights to go on from, or NULL */
     bool planned, done;
     int32_t member; /* the one in work */
     struct spr__train_pool pool;
@@ -38,9 +39,23 @@ struct spr_trainer {
 
 /* ---- create ---- */
 
+/* What goes on from a model is of its kind: the same step, horizon and levels. */
+static int take_start(spr_context *ctx, struct spr_trainer_opts *o) {
+    const struct spr__global *g = o->start ? spr__model_section(o->start, "GLOB", 0, NULL) : NULL;
+    if (!o->start)
+        return SPR_OK;
+    if (!g || !spr__train_start(o->start, 0))
+        return spr__fail(ctx, SPR_E_ARG, "spr_trainer_opts.start: a model without anything to go on from");
+    if ((o->step_ns && o->step_ns != g->step_ns) || (o->horizon && o->horizon != g->horizon) || o->level_count)
+        return spr__fail(ctx, SPR_E_ARG, "spr_trainer_opts.start: step, horizon and levels are the model's: 0 here");
+    o->step_ns = g->step_ns, o->horizon = g->horizon, o->levels = g->level, o->level_count = g->levels;
+    o->kind = SPR_MODEL_AUTO, o->context = 0, o->members = 0;
+    return SPR_OK;
+}
+
 static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, struct spr_trainer_opts *o) {
     int rc = spr__opts_copy(ctx, "spr_trainer_opts", given, o, sizeof *o);
-    if (rc < 0)
+    if (rc < 0 || (rc = take_start(ctx, o)) < 0)
         return rc;
     if (!o->step_ns)
         o->step_ns = INT64_C(300000000000);
@@ -80,6 +95,7 @@ int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, sp
                                      .horizon = o.horizon,
                                      .levels = o.level_count,
                                      .median = spr__median_of(o.levels, o.level_count)};
+    t->begin = o.start ? spr_model_ref((spr_model *)(uintptr_t)o.start) : NULL;
     for (int32_t k = 0; k < o.level_count; k++)
         t->global.level[k] = o.levels[k], t->global.factor[k] = 1;
     *out = t;
@@ -102,6 +118,7 @@ void spr_trainer_destroy(spr_trainer *t) {
     spr__train_net_drop(ctx, &t->net);
     for (int32_t i = 0; i < SPR__TRAIN_MEMBERS_MAX; i++)
         spr__free(ctx, t->payload[i], t->bytes[i], 1);
+    spr_model_unref(t->begin);
     spr__free(ctx, t, 1, sizeof *t);
     spr_context_unref(ctx);
 }
@@ -237,6 +254,8 @@ static int plan(spr_trainer *t) {
     if (rc < 0 || (rc = spr__train_choose(t->ctx, &t->data, t->kind, t->step_ns, t->horizon, t->context, t->members,
                                           t->effort, &t->plan)) < 0)
         return rc;
+    if (t->begin)
+        spr__train_go_on(t->begin, &t->plan);
     weigh_series(t);
     t->total = 0, t->global.context = 0;
     for (int32_t i = 0; i < t->plan.members; i++) {
@@ -273,6 +292,8 @@ static int open_member(spr_trainer *t) {
     rc = spr__train_net_open(t->ctx, &t->pool, t->global.level, t->global.levels, seed_of(t), &t->net);
     if (rc < 0)
         spr__train_pool_drop(t->ctx, &t->pool);
+    else if (t->begin)
+        spr__train_net_resume(&t->pool, spr__train_start(t->begin, t->member), &t->net);
     return rc;
 }
 

@@ -30,6 +30,7 @@ struct spr__train_setting {
     int32_t steps;               /* steps ahead taken of each window */
     int32_t units;
     double mixed; /* share of windows that are mixtures of two series */
+    double pace;  /* times the usual step of the optimiser; 0 = 1 */
     double dropout, decay;
     int64_t windows, iterations;
 };
@@ -56,6 +57,11 @@ struct spr__train_data {
  * long enough. */
 int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int32_t kind, int64_t step_ns,
                       int32_t horizon, int64_t context, int32_t members, double effort, struct spr__train_plan *plan);
+
+/* The payload of a model's member, nets first, or NULL. */
+const struct spr__qnet_header *spr__train_start(const spr_model *m, int32_t member);
+/* Turn a plan into one that goes on from the members of a model. */
+void spr__train_go_on(const spr_model *m, struct spr__train_plan *plan);
 
 /* Windows ready for training. */
 struct spr__train_pool {
@@ -92,6 +98,8 @@ struct spr__train_net {
 };
 int spr__train_net_open(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, int32_t level_count,
                         uint64_t seed, struct spr__train_net *net);
+/* Weights of a finished member as the start. */
+void spr__train_net_resume(const struct spr__train_pool *pool, const void *payload, struct spr__train_net *net);
 /* One minibatch. */
 void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
                          struct spr__train_net *net);

@@ -216,3 +216,32 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int3
                              plan->member[i].spec.context, horizon);
     return SPR_OK;
 }
+
+const struct spr__qnet_header *spr__train_start(const spr_model *m, int32_t member) {
+    static const char *const tags[] = {"QNET", "LSTM"};
+    for (size_t k = 0; k < SPR_ARRAY_LEN(tags); k++)
+        for (uint32_t i = 0;; i++) {
+            const void *payload = spr__model_section(m, tags[k], i, NULL);
+            if (!payload)
+                break;
+            if (!member--)
+                return payload;
+        }
+    return NULL;
+}
+
+/* What was learnt must not be lost to a few steps at full pace. */
+void spr__train_go_on(const spr_model *m, struct spr__train_plan *p) {
+    const int32_t had = p->members;
+    const struct spr__qnet_header *h;
+    p->trial = false;
+    for (p->members = 0; p->members < SPR__TRAIN_MEMBERS_MAX && (h = spr__train_start(m, p->members)); p->members++) {
+        struct spr__train_setting *s = &p->member[p->members];
+        if (p->members >= had)
+            *s = p->member[0];
+        else
+            s->iterations = SPR_MAX(1, s->iterations / 4), s->windows = SPR_MAX(256, s->windows / 4);
+        s->spec = h->spec, s->encoder = h->encoder, s->units = h->shape.units, s->pace = .1;
+        s->steps = SPR_MIN(s->steps, s->spec.horizon);
+    }
+}

@@ -63,6 +63,12 @@ int spr__train_net_open(spr_context *ctx, const struct spr__train_pool *pool, co
     return SPR_OK;
 }
 
+/* A finished member takes raw numbers; training goes on in those of the pool. The inverse of the folding. */
+void spr__train_net_resume(const struct spr__train_pool *pool, const void *payload, struct spr__train_net *net) {
+    memcpy(net->weights, (const char *)payload + SPR__QNET_AT, (size_t)net->count * sizeof(float));
+    spr__qnet_unfold(&net->shape, net->weights, pool->s_mean, pool->s_sd, pool->d_mean, pool->d_sd);
+}
+
 void spr__train_net_drop(spr_context *ctx, struct spr__train_net *net) {
     spr__free(ctx, net->weights, (size_t)net->count, sizeof(float));
     spr__free(ctx, net->m, (size_t)net->count, sizeof(float));
@@ -163,7 +169,8 @@ void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, c
                       .seed = seed};
     spr__parallel(ctx, CHUNKS, learn_chunk, &b);
     gather(net);
-    double t = (double)(net->iteration + 1), step = step_size(net->iteration, pool->setting->iterations);
+    double t = (double)(net->iteration + 1), pace = pool->setting->pace > 0 ? pool->setting->pace : 1;
+    double step = pace * step_size(net->iteration, pool->setting->iterations);
     b.kernels->adam(net->count, net->weights, net->gradient, net->m, net->v, (float)step, .9f, .999f, 1e-8f,
                     (float)pool->setting->decay, (float)(1 / (1 - pow(.9, t))), (float)(1 / (1 - pow(.999, t))));
     double loss = 0;

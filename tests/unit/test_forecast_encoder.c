@@ -39,6 +39,7 @@ static spr_context *context(const struct spr_executor *e, int simd) {
 }
 
 static int kind = SPR_MODEL_LSTM, members = 1; /* asked of the trainer */
+static const spr_model *start;
 static int train(spr_context *ctx, double effort, int64_t budget, int64_t series, int64_t steps, spr_model **out) {
     struct spr_trainer_opts o = {.size = sizeof o,
                                  .step_ns = STEP_NS,
@@ -46,8 +47,11 @@ static int train(spr_context *ctx, double effort, int64_t budget, int64_t series
                                  .kind = kind,
                                  .members = members,
                                  .effort = effort,
-                                 .context = CONTEXT};
+                                 .context = CONTEXT,
+                                 .start = start};
     struct spr_panel p = panel_of(values[0], series, steps);
+    if (start)
+        o.horizon = 0, o.step_ns = 0; /* the model's */
     spr_trainer *t = NULL;
     int rc = spr_trainer_create(ctx, &o, &t);
     if (rc == SPR_OK)
@@ -240,6 +244,62 @@ static void on_trial_it_stays_or_goes(void **state) {
     spr_context_unref(ctx);
 }
 
+static void unfolding_undoes_folding(void **state) {
+    const struct spr__qnet_shape shape = {7, 5, 8, 3, 1};
+    struct spr__qnet_parts p;
+    float w[512], was[512];
+    double mean[7], sd[7];
+    (void)state;
+    spr__qnet_layout(&shape, &p);
+    assert_true(p.count <= 512);
+    spr__qnet_init(&shape, 4, w);
+    for (int i = 0; i < 7; i++)
+        mean[i] = 4 * spr__rand(2, 1, (uint64_t)i) - 2, sd[i] = .05 + 3 * spr__rand(2, 2, (uint64_t)i);
+    memcpy(was, w, sizeof w);
+    spr__qnet_fold(&shape, w, mean, sd, mean, sd);
+    assert_memory_not_equal(w, was, sizeof *w * (size_t)p.count);
+    spr__qnet_unfold(&shape, w, mean, sd, mean, sd);
+    for (int64_t i = 0; i < p.count; i++)
+        assert_true(fabsf(w[i] - was[i]) < 1e-5f);
+}
+
+/* A handful of small steps from a model end near it; many of them learn what has changed. */
+static void training_goes_on_where_a_model_ended(void **state) {
+    spr_context *ctx = context(NULL, SPR_SIMD_AUTO);
+    spr_model *m = NULL, *near = NULL, *tuned = NULL;
+    spr_forecast *a = NULL, *b = NULL;
+    struct spr_model_info info = {.size = sizeof info}, later = info;
+    struct spr_panel p = panel_of(values[0], SERIES, STEPS);
+    (void)state;
+    assert_int_equal(train(ctx, .03, 0, SERIES, STEPS, &m), SPR_OK);
+    start = m;
+    int rc = train(ctx, 1e-6, 0, SERIES, STEPS, &near);
+    for (int s = 0; s < SERIES; s++) /* nights become days */
+        for (int t = 0; t < STEPS; t++)
+            values[s][t] = (s + 1) * (10 + 5 * fabs(sin(2 * 3.14159265358979 * (t + 3 * s) / 24)));
+    int rc2 = train(ctx, 1e-6, 0, SERIES, STEPS, &tuned);
+    assert_int_equal(rc2, SPR_OK);
+    assert_int_equal(spr_model_describe(tuned, &info), 0);
+    spr_model_unref(tuned);
+    rc2 = train(ctx, .2, 0, SERIES, STEPS, &tuned);
+    start = NULL, fill(NULL);
+    assert_int_equal(rc, SPR_OK);
+    assert_int_equal(rc2, SPR_OK);
+    assert_int_equal(spr_model_describe(tuned, &later), 0);
+    assert_true(later.loss < .9 * info.loss);
+    assert_int_equal(ask(ctx, m, &p, &a), SPR_OK);
+    assert_int_equal(ask(ctx, near, &p, &b), SPR_OK);
+    for (int i = 0; i < SERIES * H; i++)
+        if (!(fabs(spr_forecast_points(b)[i] / spr_forecast_points(a)[i] - 1) < .1))
+            fail_msg("%d: %g, was %g", i, spr_forecast_points(b)[i], spr_forecast_points(a)[i]);
+    struct spr_trainer_opts o = {.size = sizeof o, .start = m, .horizon = H + 1};
+    spr_trainer *t = NULL;
+    assert_int_equal(spr_trainer_create(ctx, &o, &t), SPR_E_ARG);
+    spr_forecast_unref(a), spr_forecast_unref(b);
+    spr_model_unref(m), spr_model_unref(near), spr_model_unref(tuned);
+    spr_context_unref(ctx);
+}
+
 static void damaged_payloads_are_refused(void **state) {
     spr_context *ctx = context(NULL, SPR_SIMD_AUTO);
     spr_model *m = NULL;
@@ -292,6 +352,8 @@ int main(void) {
         cmocka_unit_test(awkward_series_get_a_sensible_answer),
         cmocka_unit_test(the_net_tells_the_encoder_its_slope),
         cmocka_unit_test(on_trial_it_stays_or_goes),
+        cmocka_unit_test(unfolding_undoes_folding),
+        cmocka_unit_test(training_goes_on_where_a_model_ended),
         cmocka_unit_test(damaged_payloads_are_refused),
         cmocka_unit_test(every_allocation_may_fail),
     };

@@ -115,11 +115,15 @@ class Trainer(Maker):
     _end = lib.spr_trainer_destroy
 
     def __init__(self, context: Context, *, step_ns: int = 0, horizon: int = 0, kind: ModelKind = ModelKind.AUTO,
-                 levels: Optional[Sequence[float]] = None, members: int = 0, look_back: int = 0, effort: float = 0) -> None:
+                 levels: Optional[Sequence[float]] = None, members: int = 0, look_back: int = 0, effort: float = 0,
+                 start: Optional[Model] = None) -> None:
         self._p = None
         keep: list[Any] = []
         opts = options("spr_trainer_opts", keep, step_ns=step_ns, horizon=horizon, kind=int(kind), members=members, effort=effort)
         opts.context = look_back
+        if start is not None:
+            opts.start = start._ptr
+            keep.append(start)
         if levels is not None:
             opts.levels, opts.level_count = doubles(levels, keep), len(levels)
         super().__init__(context, context._call("spr_trainer **", lib.spr_trainer_create, context._ptr, opts))

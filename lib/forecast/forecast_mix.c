@@ -185,7 +185,7 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
         const double *said =
             &r->said[(size_t)((r->seen - j) % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * (size_t)each];
         for (int32_t x = 0; x < each; x++)
-            to[x] = was[x] * m->forget + pinball(m->level[x % K], y, said[x]);
+            to[x] = was[x] * m->forget + (r->bound && said[x] > y ? 0 : pinball(m->level[x % K], y, said[x]));
     }
 }
 
@@ -214,6 +214,18 @@ static void mix_row(const struct mix *m, const struct mix_row *r, const double *
 }
 
 /* ---- slots ---- */
+
+double spr__mix_raise(const struct mix *m, struct mix_row *r, double y) {
+    double said[MIX_LEVELS];
+    if (r->count >= m->day && r->seen >= m->day)
+        y = fmax(y, value(r, r->count - m->day));
+    if (r->tabulated < 0 || r->seen - 1 < r->first_said)
+        return y;
+    r->seen--; /* what was said of this step a step ago */
+    mix_row(m, r, r->loss, 1, said);
+    r->seen++;
+    return fmax(y, said[m->median]);
+}
 
 /* Close the running step of one row at y. */
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch) {
@@ -245,6 +257,7 @@ void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *po
                   double *scratch) {
     int32_t K = m->levels, first = 0;
     struct mix_row saved = *r;
+    r->bound = false; /* what is seen now is a value */
     if (!isnan(now)) {
         if (r->consulted != r->seen || fabs(r->consulted_y - now) > 1e-9 * fabs(now))
             consult(m, r, now);

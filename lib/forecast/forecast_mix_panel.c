@@ -95,6 +95,13 @@ struct job {
     struct spr_forecaster_output *out;
 };
 
+/* One step of the panel; a lower bound is raised to what it may well have been. */
+static double sample(const struct mix *m, struct mix_row *r, const struct spr_panel *p, int64_t row, int64_t t) {
+    double y = spr__panel_value(p, row, t);
+    r->bound = !isnan(y) && spr__panel_censored(p, row, t);
+    return r->bound ? spr__mix_raise(m, r, y) : y;
+}
+
 /* The last three days (of a short history three quarters) teach the weights, what lies before only the tables. */
 static void fit_row(void *arg, size_t i) {
     struct job *j = arg;
@@ -103,10 +110,10 @@ static void fit_row(void *arg, size_t i) {
     double *scratch = &m->scratch[(int64_t)i * m->scratch_size];
     first = SPR_MAX(first, 2);
     for (int64_t t = 0; t < first; t++)
-        spr__mix_remember(m, &m->rows[i], spr__panel_value(j->panel, (int64_t)i, t));
+        spr__mix_remember(m, &m->rows[i], sample(m, &m->rows[i], j->panel, (int64_t)i, t));
     spr__mix_begin(m, &m->rows[i], scratch);
     for (int64_t t = first; t < n; t++)
-        spr__mix_step(m, &m->rows[i], spr__panel_value(j->panel, (int64_t)i, t), scratch);
+        spr__mix_step(m, &m->rows[i], sample(m, &m->rows[i], j->panel, (int64_t)i, t), scratch);
 }
 
 static int mix_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
@@ -126,7 +133,7 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
 static void update_row(void *arg, size_t i) {
     struct job *j = arg;
     for (int64_t t = 0; t < j->panel->steps; t++)
-        spr__mix_step(j->m, &j->m->rows[i], spr__panel_value(j->panel, (int64_t)i, t),
+        spr__mix_step(j->m, &j->m->rows[i], sample(j->m, &j->m->rows[i], j->panel, (int64_t)i, t),
                       &j->m->scratch[(int64_t)i * j->m->scratch_size]);
 }
 

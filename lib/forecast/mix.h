@@ -25,6 +25,7 @@ struct mix_row {
     int64_t first, count, seen;  /* seen: closed steps so far = index of the running step */
     int64_t tabulated, consulted, first_said;
     double consulted_y, scale;
+    bool bound; /* the running step ends at a lower bound only */
     double edge[MIX_BINS - 1];
     double *change; /* [j][level] */
     double *after;  /* [j][bin][level] */
@@ -49,6 +50,8 @@ struct mix {
 int64_t spr__mix_room(const struct mix *m);
 void spr__mix_look(const struct mix *m, const struct mix_row *r, int64_t i, double y, double *hour, double *days);
 void spr__mix_remember(struct mix *m, struct mix_row *r, double y);
+/* What a lower bound is taken for: never less than was expected, nor than the same time of the day before. */
+double spr__mix_raise(const struct mix *m, struct mix_row *r, double y);
 void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
 void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,

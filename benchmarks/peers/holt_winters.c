@@ -4,8 +4,9 @@
  *
  *     peer_holt_winters write N M SERIES     N rows of SERIES columns: sine of period M, slope, noise
  *     peer_holt_winters run FILE M           prints: hw ours N M us_per_series (additive trend and season, as R fits
- *                                            them), hw auto N M us_per_series (all defaults: kinds are chosen), and a
- *                                            line "sse ours N M column value" for each series
+ *                                            them, but the season starts from the whole history), hw auto N M
+ *                                            us_per_series (all defaults: kinds are chosen), and for each series a
+ *                                            line "sse ours N M column value", "sse start ..." with R's start
  *
  * Fit and forecast of one season with seven quantile levels, as one panel on one thread; the best of several rounds of
  * CPU time after one that is not counted. The file is CSV without a header.
@@ -85,7 +86,8 @@ static double time_of(spr_context *ctx, const struct spr_forecaster_opts *o, con
 }
 
 /* The table itself, whose state holds the sums of squared errors. */
-static void print_errors(spr_context *ctx, const struct spr_forecaster_opts *o, const struct spr_panel *p, int m) {
+static void print_errors(spr_context *ctx, const struct spr_forecaster_opts *o, const struct spr_panel *p, int m,
+                         const char *name) {
     static const double levels[] = {0.5};
     const struct spr_forecaster_ops *ops = spr_forecaster_holt_winters();
     struct spr_env env = {.size = sizeof env, .context = ctx};
@@ -95,7 +97,7 @@ static void print_errors(spr_context *ctx, const struct spr_forecaster_opts *o, 
     check(ctx, ops->fit(state, p, 0, 0));
     const struct hw *hw = state;
     for (int64_t s = 0; s < p->series; s++)
-        printf("sse ours %lld %d %lld %.10g\n", (long long)p->steps, m, (long long)s, hw->sse[s]);
+        printf("sse %s %lld %d %lld %.10g\n", name, (long long)p->steps, m, (long long)s, hw->sse[s]);
     ops->close(state);
 }
 
@@ -105,7 +107,7 @@ static int run(const char *path, int m) {
                                           .trend = SPR_HW_TREND_ADDITIVE,
                                           .season = SPR_HW_SEASON_ADDITIVE,
                                           .robust = SPR_HW_ROBUST_NEVER,
-                                          .selection = SPR_HW_SELECTION_FITTED};
+                                          .start = SPR_HW_START_WHOLE};
     struct spr_holt_winters_opts defaults = {.size = sizeof defaults, .period = m};
     struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = SPR__DAY_NS / m, .horizon = m, .config = &plain};
     int64_t steps, series;
@@ -120,7 +122,9 @@ static int run(const char *path, int m) {
                           .series_stride = sizeof *y,
                           .step_stride = series * (int64_t)sizeof *y};
     printf("hw ours %lld %d %.2f\n", (long long)steps, m, 1e6 * time_of(ctx, &o, &p) / (double)series);
-    print_errors(ctx, &o, &p, m);
+    print_errors(ctx, &o, &p, m, "ours");
+    plain.start = SPR_HW_START_TWO_PERIODS;
+    print_errors(ctx, &o, &p, m, "start");
     o.config = &defaults;
     printf("hw auto %lld %d %.2f\n", (long long)steps, m, 1e6 * time_of(ctx, &o, &p) / (double)series);
     spr_context_unref(ctx);

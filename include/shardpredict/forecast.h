@@ -74,6 +74,11 @@ enum spr_hw_refit {
     SPR_HW_REFIT_ANEW = 0, /**< nothing: the result depends on its panel only */
     SPR_HW_REFIT_WARM = 1  /**< parameters and kinds of the last fit of as many series: a third of the runs, a tenth where kinds were chosen */
 };
+/** What the figures that a season starts with come from. */
+enum spr_hw_start {
+    SPR_HW_START_TWO_PERIODS = 0, /**< the first two periods, as R's HoltWinters has it */
+    SPR_HW_START_WHOLE = 1        /**< the whole history: smaller errors in it, most where there are few periods */
+};
 /** Config of Holt-Winters (Winters 1960; damped: Gardner & McKenzie 1985; two seasons: Taylor 2003). */
 struct spr_holt_winters_opts {
     size_t size;        /**< sizeof this struct */
@@ -93,6 +98,8 @@ struct spr_holt_winters_opts {
     int32_t selection;  /**< ::spr_hw_selection */
     int32_t refit;      /**< ::spr_hw_refit */
     int32_t freeze;     /**< 1 = quantiles stay as fitted between fits */
+    int32_t start;      /**< ::spr_hw_start */
+    int32_t reserved2;  /**< must be 0 */
 };
 /** Config of the mix. */
 struct spr_mix_opts {

@@ -40,11 +40,12 @@ static int check_opts(const spr_context *ctx, const struct spr_holt_winters_opts
     if (o->season < 0 || o->season > SPR_HW_SEASON_MULTIPLICATIVE || o->transform < 0 ||
         o->transform > SPR_HW_TRANSFORM_CHOSEN || o->robust < 0 || o->robust > SPR_HW_ROBUST_ALWAYS ||
         o->selection < 0 || o->selection > SPR_HW_SELECTION_FITTED || o->refit < 0 || o->refit > SPR_HW_REFIT_WARM ||
-        o->freeze < 0 || o->freeze > 1)
+        o->freeze < 0 || o->freeze > 1 || o->start < 0 || o->start > SPR_HW_START_WHOLE || o->reserved2)
         return spr__fail(
             ctx, SPR_E_ARG,
-            "holt-winters: season %d, transform %d, robust %d, selection %d, refit %d or freeze %d is none",
-            (int)o->season, (int)o->transform, (int)o->robust, (int)o->selection, (int)o->refit, (int)o->freeze);
+            "holt-winters: season %d, transform %d, robust %d, selection %d, refit %d, freeze %d or start %d is none",
+            (int)o->season, (int)o->transform, (int)o->robust, (int)o->selection, (int)o->refit, (int)o->freeze,
+            (int)o->start);
     if (o->transform == SPR_HW_TRANSFORM_BOX_COX ? !(o->lambda > 0 && o->lambda <= 1) : o->lambda != 0)
         return spr__fail(ctx, SPR_E_ARG, "holt-winters: a power of %g for transform %d; Box-Cox takes one in (0, 1]",
                          o->lambda, (int)o->transform);

@@ -74,7 +74,7 @@ void spr__hw_room_load(struct hw_room *r, const struct spr_panel *p, int64_t blo
 
 /* A lane's starting state. Where residuals are cut it must not begin with an outlier: what lies far from the middle of
  * the window is left out of it. */
-static struct hw_start begin(struct hw_room *r, int32_t i, struct hw_kind kind, bool mult) {
+static struct hw_start begin(struct hw_room *r, int32_t i, struct hw_kind kind, bool mult, int64_t until) {
     double *seasons[HW_CYCLES] = {r->start_season[0] + i, r->start_season[1] + i};
     const double *x = r->x + i;
     if (r->hw->opts.robust == SPR_HW_ROBUST_ALWAYS) {
@@ -94,8 +94,8 @@ static struct hw_start begin(struct hw_room *r, int32_t i, struct hw_kind kind, 
         }
         x = isnan(first) ? x : r->seen + i;
     }
-    return spr__hw_begin(&r->hw->shape, x, HW_LANES, r->steps, kind.trend != SPR_HW_TREND_NONE, mult, r->ticks, seasons,
-                         r->work);
+    return spr__hw_begin(&r->hw->shape, x, HW_LANES, r->steps, kind.trend != SPR_HW_TREND_NONE, mult, until, r->ticks,
+                         seasons, r->work);
 }
 
 void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool head) {
@@ -107,10 +107,11 @@ void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool hea
             continue;
         }
         r->mult[i] = kinds[i].mult && r->can_multiply[i];
-        struct hw_start s = begin(r, i, kinds[i], r->mult[i]);
+        int64_t until = r->hw->opts.start == SPR_HW_START_WHOLE ? r->steps : 0;
+        struct hw_start s = begin(r, i, kinds[i], r->mult[i], until);
         if (r->mult[i] && s.seasons < 1) { /* a late beginner cannot */
             r->mult[i] = false;
-            s = begin(r, i, kinds[i], false);
+            s = begin(r, i, kinds[i], false, until);
         }
         r->start_level[i] = s.level, r->start_trend[i] = kinds[i].trend == SPR_HW_TREND_NONE ? 0 : s.trend;
         r->from[i] = SPR_MIN(s.from, r->steps), r->seasons[i] = s.seasons;
@@ -118,6 +119,10 @@ void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool hea
         int64_t own = r->steps - r->from[i], tail = SPR_MIN((int64_t)SPR_MAX(4.0 * r->hw->horizon, period), own / 4);
         r->cut[i] = own - tail >= 16 && tail >= LEAST_TAIL * r->hw->horizon ? r->steps - tail : r->from[i];
         int64_t end = head && r->cut[i] > r->from[i] ? r->cut[i] : r->steps;
+        if (until > end) { /* a start must not know the tail that judges it */
+            s = begin(r, i, kinds[i], r->mult[i], end);
+            r->start_level[i] = s.level, r->start_trend[i] = kinds[i].trend == SPR_HW_TREND_NONE ? 0 : s.trend;
+        }
         for (int64_t t = 0; t < r->steps; t++)
             r->seen[t * HW_LANES + i] = t < r->from[i] || t >= end ? NAN : r->x[t * HW_LANES + i];
     }

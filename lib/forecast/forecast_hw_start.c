@@ -2,8 +2,9 @@
 /*
  * Starting states as stats::HoltWinters of R has them: with a season, the first two periods are decomposed by a centred
  * moving average, level and trend are the regression line through that average, the figures are the mean distances from
- * it; without a season, the first one or two values. Fractional periods and gaps are ours: the window of the average
- * takes a share of its outermost points, and a gap is filled before the decomposition.
+ * it (of the whole history, where that is asked for); without a season, the first one or two values. Fractional periods
+ * and gaps are ours: the window of the average takes a share of its outermost points, and a gap is filled before the
+ * decomposition.
  */
 #include "forecast/hw.h"
 
@@ -102,17 +103,17 @@ static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t s
 }
 
 static struct hw_start with_season(const struct hw_shape *shape, const double *x, size_t stride, int64_t begin,
-                                   int32_t seasons, bool mult, const struct hw_tick *const *ticks,
+                                   int32_t seasons, bool mult, int64_t until, const struct hw_tick *const *ticks,
                                    double *const *season, double *work) {
     double period = shape->cycle[0].period;
     for (int32_t c = 1; c < seasons; c++)
         period = SPR_MAX(period, shape->cycle[c].period);
-    int64_t n = (int64_t)ceil(2 * period - 1e-9);
+    int64_t two = (int64_t)ceil(2 * period - 1e-9), n = SPR_MAX(two, until - begin);
     double *w = work, *smooth = work + n;
     struct hw_start s = {.seasons = seasons};
     fill(x + (size_t)begin * stride, stride, n, period, w);
     int64_t half = average(w, n, period, smooth);
-    line(smooth + half, n - 2 * half, &s.level, &s.trend);
+    line(smooth + half, two - 2 * half, &s.level, &s.trend);
     for (int64_t t = 0; t < n; t++)
         w[t] = mult ? w[t] / smooth[t] : w[t] - smooth[t];
     for (int32_t c = 0; c < seasons; c++) /* the average has served: its room takes the weights */
@@ -137,7 +138,8 @@ static struct hw_start without_season(const double *x, size_t stride, int64_t be
 }
 
 struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, size_t stride, int64_t steps, bool trend,
-                              bool mult, const struct hw_tick *const *ticks, double *const *seasons, double *work) {
+                              bool mult, int64_t until, const struct hw_tick *const *ticks, double *const *seasons,
+                              double *work) {
     int64_t begin = 0;
     int32_t can = 0;
     while (begin < steps && isnan(x[(size_t)begin * stride]))
@@ -149,6 +151,6 @@ struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, siz
     for (int32_t c = 0; c < HW_CYCLES; c++)
         for (int32_t i = 0; i < shape->cycle[c].slots; i++)
             seasons[c][(size_t)i * stride] = mult ? 1 : 0;
-    return can ? with_season(shape, x, stride, begin, can, mult, ticks, seasons, work)
+    return can ? with_season(shape, x, stride, begin, can, mult, until, ticks, seasons, work)
                : without_season(x, stride, begin, steps, trend);
 }

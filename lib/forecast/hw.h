@@ -102,11 +102,12 @@ struct hw_start {
 };
 /*
  * Starting state of one lane as R's stats::HoltWinters has it; x is [steps] with `stride`, and seasons (same stride)
- * get the figures: distances, or ratios when they multiply. Whoever fits no trend forgets the slope. `work` is of
- * 2 * steps doubles.
+ * get the figures: distances, or ratios when they multiply. They come from the first two periods, or from all steps
+ * before `until` where these are more. Whoever fits no trend forgets the slope. `work` is of 2 * steps doubles.
  */
 struct hw_start spr__hw_begin(const struct hw_shape *shape, const double *x, size_t stride, int64_t steps, bool trend,
-                              bool mult, const struct hw_tick *const *ticks, double *const *seasons, double *work);
+                              bool mult, int64_t until, const struct hw_tick *const *ticks, double *const *seasons,
+                              double *work);
 
 /* ---- search ---- */
 
@@ -160,7 +161,16 @@ enum { HW_KINDS = 5 };
 
 /* Rows of the state of a block, HW_LANES doubles each; params come first so that they can be read as struct hw_params.
  * Rungs follow: reach, scale, offset[level], pending[waiting]. */
-enum { HW_ROW_LEVEL = HW_DIMS + 2, HW_ROW_TREND, HW_ROW_RUN, HW_ROW_LAMBDA, HW_ROW_LOW, HW_ROW_TOP, HW_ROW_KIND, HW_ROW_RUNGS };
+enum {
+    HW_ROW_LEVEL = HW_DIMS + 2,
+    HW_ROW_TREND,
+    HW_ROW_RUN,
+    HW_ROW_LAMBDA,
+    HW_ROW_LOW,
+    HW_ROW_TOP,
+    HW_ROW_KIND,
+    HW_ROW_RUNGS
+};
 
 /* What a block needs between two slices of a fit; gone once it is fitted. */
 struct hw_work {

@@ -291,6 +291,32 @@ static void a_series_of_days_in_five_minutes_costs_at_most_four_kilobytes(void *
     spr_context_unref(in);
 }
 
+static void a_start_from_the_whole_history_errs_less(void **state) {
+    (void)state;
+    for (int s = 0; s < 16; s++)
+        for (int t = 0; t < N + H; t++)
+            row(s)[t] = 40 + 10 * sin(TURN * t / 24 + s) + 12 * noise(s, t) + (s == 3 && t % 7 == 2 ? NAN : 0);
+    struct spr_holt_winters_opts o = {
+        .size = sizeof o, .trend = SPR_HW_TREND_ADDITIVE, .season = SPR_HW_SEASON_ADDITIVE};
+    o.robust = SPR_HW_ROBUST_NEVER, o.period = 24;
+    static const double levels[] = {0.5};
+    struct spr_env base = {.size = sizeof base, .context = ctx};
+    struct spr_forecaster_env env = {sizeof env, &base, 1, H, 1, levels, &o};
+    double sse[2] = {0, 0};
+    for (int32_t start = 0; start < 2; start++) {
+        struct spr_panel p = panel_at(16, 0, N);
+        void *made = NULL;
+        o.start = start;
+        assert_int_equal(spr_forecaster_holt_winters()->open(&env, &made), SPR_OK);
+        assert_int_equal(spr_forecaster_holt_winters()->fit(made, &p, 0, 0), SPR_OK);
+        for (int s = 0; s < 16; s++)
+            sse[start] += ((struct hw *)made)->sse[s];
+        spr_forecaster_holt_winters()->close(made);
+    }
+    print_message("squared errors %.3f of those of two periods\n", sse[1] / sse[0]);
+    assert_true(sse[1] < 0.93 * sse[0]);
+}
+
 static void senseless_members_of_the_family_are_refused(void **state) {
     (void)state;
     const struct spr_holt_winters_opts bad[] = {
@@ -300,6 +326,8 @@ static void senseless_members_of_the_family_are_refused(void **state) {
         {.size = sizeof bad[0], .selection = 2},
         {.size = sizeof bad[0], .refit = 2},
         {.size = sizeof bad[0], .freeze = 2},
+        {.size = sizeof bad[0], .start = 2},
+        {.size = sizeof bad[0], .reserved2 = 1},
         {.size = sizeof bad[0], .lambda = 0.5},
         {.size = sizeof bad[0], .transform = SPR_HW_TRANSFORM_BOX_COX},
         {.size = sizeof bad[0], .transform = SPR_HW_TRANSFORM_BOX_COX, .lambda = 1.5},
@@ -324,6 +352,7 @@ int main(void) {
         cmocka_unit_test(a_warm_fit_takes_a_fraction_of_the_work_and_is_as_good),
         cmocka_unit_test(quantiles_follow_a_spread_that_changed),
         cmocka_unit_test(a_series_of_days_in_five_minutes_costs_at_most_four_kilobytes),
+        cmocka_unit_test(a_start_from_the_whole_history_errs_less),
         cmocka_unit_test(senseless_members_of_the_family_are_refused),
     };
     return cmocka_run_group_tests(tests, make_context, drop_context);

@@ -15,7 +15,7 @@ int spr__global_check(const spr_context *ctx, const char *name, uint32_t index, 
     const struct spr__global *g = payload;
     bool good = !index && size == sizeof *g && g->step_ns >= 1 && g->context >= 2 && g->context <= INT64_C(1) << 24 &&
                 g->horizon >= 1 && g->horizon <= 1 << 20 && g->levels >= 1 && g->levels <= SPR__GLOBAL_LEVELS &&
-                g->median >= 0 && g->median < g->levels && g->flags >= 0 && g->flags < 4 && g->naive_lag >= 0 &&
+                g->median >= 0 && g->median < g->levels && g->flags >= 0 && g->flags < 8 && g->naive_lag >= 0 &&
                 g->naive_lag <= g->context && !g->reserved && numbers_ok(&g->naive_share, 1, 0, 1) &&
                 numbers_ok(g->level, g->levels, 1e-9, 1 - 1e-9) && numbers_ok(g->factor, g->levels, .01, 100) &&
                 numbers_ok(g->naive, g->levels, -1e6, 1e6) &&

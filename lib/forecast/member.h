@@ -42,7 +42,8 @@ extern const struct spr__member_ops spr__member_qnet, spr__member_lstm;
 static inline int32_t spr__resource_row(int32_t resource) { return resource >= 0 ? resource + 1 : 0; }
 enum spr__global_flag {
     SPR__GLOBAL_SIGNED = 1, /* values below 0 were seen */
-    SPR__GLOBAL_SNAP = 2    /* the middle becomes the last value where that is near it */
+    SPR__GLOBAL_SNAP = 2,   /* the middle becomes the last value where that is near it */
+    SPR__GLOBAL_HOLD = 4    /* gaps hold the value before them; else the one a season back, where there is one */
 };
 struct spr__global {
     int64_t step_ns, context;

@@ -203,7 +203,7 @@ static bool close_row(const struct asker *a, int64_t s, const double *now, doubl
         first++;
     if (first == a->keep)
         return false;
-    spr__fill_gaps(y + first, a->keep - first, day >= 2 ? day : 0, NULL);
+    spr__fill_gaps(y + first, a->keep - first, day >= 2 && !(a->global->flags & SPR__GLOBAL_HOLD) ? day : 0, NULL);
     int64_t known = a->keep - first, period = day >= 2 && known >= day ? day : known;
     for (int64_t t = first - 1; t >= 0; t--)
         y[t] = y[t + period];

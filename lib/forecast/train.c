@@ -130,6 +130,9 @@ static int64_t season_of(const spr_trainer *t) {
     return day >= 2 ? day : 0;
 }
 
+/* Hours ahead, the newest values say most, and a day made up from the one before misleads. */
+static bool holds(const spr_trainer *t) { return 2 * (int64_t)t->horizon < season_of(t); }
+
 /* One row, up to `until`; a row without any value is left out. */
 static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_training_opts *o, int64_t row) {
     int64_t n = o->until ? SPR_MIN(o->until[row], p->steps) : p->steps;
@@ -149,7 +152,7 @@ static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_t
     }
     for (int64_t i = 0; i < n; i++)
         s.y[i] = spr__panel_value(p, row, i);
-    spr__fill_gaps(s.y, n, season_of(t), s.marks);
+    spr__fill_gaps(s.y, n, holds(t) ? 0 : season_of(t), s.marks);
     for (int64_t i = 0; i < n; i++) {
         s.mean_abs += fabs(s.y[i]) / (double)n;
         if (s.y[i] < 0 || o->signed_values == SPR_NONE)
@@ -262,7 +265,7 @@ static int plan(spr_trainer *t) {
         t->total += t->plan.member[i].iterations;
         t->global.context = SPR_MAX(t->global.context, t->plan.member[i].spec.context);
     }
-    t->global.flags = t->is_signed ? SPR__GLOBAL_SIGNED : 0;
+    t->global.flags = (t->is_signed ? SPR__GLOBAL_SIGNED : 0) | (holds(t) ? SPR__GLOBAL_HOLD : 0);
     t->start = t->global;
     t->planned = true;
     return SPR_OK;

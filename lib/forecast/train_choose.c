@@ -78,9 +78,9 @@ static void hourly_fleet(const struct task *t, struct spr__train_plan *p) {
     a.spec.flags = SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST;
     a.weight = SPR__WEIGHT_MIX, a.steps = SPR_MIN(t->horizon, 24);
     a.dropout = .3, a.windows = 30000, a.iterations = 1500, a.mixed = .5;
-    add(p, &a, 4);
-    a.spec.flags = SPR__WINDOW_CALENDAR, a.weight = SPR__WEIGHT_UNIT;
     add(p, &a, 3);
+    a.spec.flags = SPR__WINDOW_CALENDAR, a.weight = SPR__WEIGHT_UNIT;
+    add(p, &a, 2);
     p->tail = 3 * t->day;
 }
 

@@ -70,10 +70,8 @@ struct chunk {
     const struct forecast_job *job;
     struct answer **answers;
     int64_t rows, steps;
-    double *y;      /* [rows][steps], NaN = missing */
-    double *weight; /* room for `auto`: [rows][METHODS_MOST] */
+    double *y; /* [rows][steps], NaN = missing */
 };
-enum { METHODS_MOST = 8 };
 struct spr_panel chunk_panel(const struct chunk *c, int64_t steps);
 /* Methods of their own, `auto` without a model among them. */
 int methods_answer(struct chunk *c);

@@ -97,10 +97,9 @@ static int answer_group(struct run *run, struct answer **group, size_t count) {
     const struct forecast_job *job = run->job;
     int64_t origin = group[0]->origin, steps = job->history && job->history < origin ? job->history : origin;
     struct answer *answers[MODEL_ROWS];
-    double weight[METHOD_ROWS * METHODS_MOST] = {0};
     if (run->asker && steps > model_steps(job))
         steps = model_steps(job);
-    struct chunk c = {.job = job, .answers = answers, .steps = steps > 0 ? steps : 1, .weight = weight};
+    struct chunk c = {.job = job, .answers = answers, .steps = steps > 0 ? steps : 1};
     c.y = malloc(count * (size_t)c.steps * sizeof *c.y);
     if (!c.y) {
         fprintf(stderr, "shardpredict: out of memory\n");

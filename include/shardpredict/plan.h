@@ -157,6 +157,8 @@ struct spr_plan_opts {
      */
     const uint8_t *under_covered;
     int64_t under_covered_count; /**< numbers in it: hosts times resources, or 0 */
+    const int32_t *classes;      /**< [VM] ::spr_class, -1 = unknown, where the fleet does not say; NULL = unknown; read during the call */
+    int64_t class_count;         /**< numbers in it: VMs, or 0 */
 };
 
 /** The built-in planner: value rule over the forecast of each host's total. Config: struct spr_planner_config. */

@@ -68,6 +68,7 @@ struct spr_controller {
     struct totals totals;
     double *column; /* scratch [host][r] */
     int32_t hosts, vms, r;
+    int32_t *classes;         /* [vm] spr_class, learnt; -1 = unknown */
     struct spr__gate *gate;   /* coverage of the hosts' quantiles; NULL = nothing is forecast */
     struct spr__joint *joint; /* second opinion on the hosts' totals; NULL = none */
     int32_t forecast_steps, forecast_level_count;
@@ -88,6 +89,13 @@ int spr__tell_router(spr_controller *c, struct spr_time now);
 int spr__snapshot(spr_controller *c, struct spr_time now);
 int spr__forecaster_start(spr_controller *c);
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);
+/* classes.c */
+int spr__classes_start(spr_controller *c);
+void spr__classes_finish(spr_controller *c);
+void spr__classes_carry(spr_controller *c, const spr_controller *was);
+int spr__classes_learn(spr_controller *c, const spr_series *series, int64_t first, int64_t last);
+int spr__class_of(const spr_controller *c, int32_t vm);
+bool spr__class_predicts(const spr_controller *c, int32_t vm);
 /* gate.c */
 int spr__gate_start(spr_controller *c);
 void spr__gate_destroy(spr_controller *c);

@@ -32,6 +32,7 @@ int spr__demand_init(spr_controller *c, const spr_fleet *inventory) {
         (d->seen_mono_ns = spr__alloc(c->ctx, v, sizeof(int64_t))) &&
         (t->data = spr__alloc(c->ctx, hr * (size_t)t->room, sizeof(double))) &&
         (c->column = spr__alloc(c->ctx, hr, sizeof(double)));
+    all = all && spr__classes_start(c) == SPR_OK;
     c->running = -1;
     /* Never seen is older than anything, wherever the monotonic clock has its zero. */
     for (size_t k = 0; all && k < v; k++)
@@ -53,6 +54,7 @@ void spr__demand_finish(spr_controller *c) {
     spr__free(c->ctx, d->seen_mono_ns, v, sizeof(int64_t));
     spr__free(c->ctx, c->totals.data, hr * (size_t)c->totals.room, sizeof(double));
     spr__free(c->ctx, c->column, hr, sizeof(double));
+    spr__classes_finish(c);
     memset(d, 0, sizeof *d);
     memset(&c->totals, 0, sizeof c->totals);
     c->column = NULL;
@@ -274,7 +276,9 @@ int spr_controller_history(spr_controller *c, const spr_series *series, int64_t 
         c->running = spr_series_origin_ns(series) / c->step_ns + first;
         teach(&p);
         c->history_given = true;
-        rc = spr__forecaster_start(c);
+        rc = spr__classes_learn(c, series, first, last);
+        if (rc == SPR_OK)
+            rc = spr__forecaster_start(c);
         if (rc == SPR_OK && c->forecaster)
             rc = start_joint(c, &p);
     }

@@ -94,10 +94,12 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
     memset(&c->totals, 0, sizeof c->totals);
     c->column = NULL;
     c->gate = NULL;
+    c->classes = NULL;
     int rc = spr__demand_init(c, inventory);
     if (rc < 0) { /* keep what was there */
         spr__demand_finish(c);
         c->demand = was.demand, c->totals = was.totals, c->column = was.column, c->gate = was.gate;
+        c->classes = was.classes;
         c->hosts = was.hosts, c->vms = was.vms, c->r = was.r, c->running = was.running;
         return rc;
     }
@@ -109,6 +111,8 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
     }
     spr__joint_destroy(c); /* it knew the VMs by their old places */
     c->inventory = inventory;
+    if (was.inventory)
+        spr__classes_carry(c, &was);
     if (was.gate && (rc = spr__gate_start(c)) == SPR_OK)
         spr__gate_carry(c, &was);
     spr__gate_destroy(&was);

@@ -101,8 +101,9 @@ static void sum_vms(spr_controller *c, const double *now, int64_t stride, double
     memset(spread, 0, row_cells(j) * sizeof *spread);
     for (int64_t k = 0; k < (int64_t)c->vms * c->r; k++) {
         int64_t row = (int64_t)spr__fleet_vm_host(c->inventory, (int32_t)(k / c->r)) * c->r + k % c->r;
+        bool predict = spr__class_predicts(c, (int32_t)(k / c->r)); /* or its present goes on */
         for (int32_t s = 0; s < j->steps; s++) {
-            points[cell(j, row, s)] += mean[k * j->steps + s];
+            points[cell(j, row, s)] += mean[k * j->steps + (predict ? s : 0)];
             spread[cell(j, row, s)] += variance[k * j->steps + s];
         }
     }

@@ -193,6 +193,8 @@ int spr__tick(spr_controller *c, struct spr_time now) {
     spr_plan *plan = NULL;
     c->plan_opts.under_covered = spr__gate_under(c);
     c->plan_opts.under_covered_count = c->plan_opts.under_covered ? c->totals.rows : 0;
+    c->plan_opts.classes = c->classes;
+    c->plan_opts.class_count = c->classes ? c->vms : 0;
     rc = spr_planner_run(c->planner, c->fleet, c->forecast, &c->plan_opts, &plan);
     if (rc < 0)
         return rc;

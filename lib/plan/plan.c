@@ -231,6 +231,9 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
         return spr__fail(
             p->ctx, SPR_E_ARG, "spr_plan_opts.under_covered: %lld numbers, the fleet has %lld (hosts times resources)",
             (long long)o.under_covered_count, (long long)fleet->inventory->host_count * fleet->inventory->R);
+    if (o.class_count && (!o.classes || o.class_count != fleet->inventory->vm_count))
+        return spr__fail(p->ctx, SPR_E_ARG, "spr_plan_opts.classes: %lld numbers, the fleet has %d VMs",
+                         (long long)o.class_count, fleet->inventory->vm_count);
     spr_plan *plan = spr__alloc(p->ctx, 1, sizeof *plan);
     if (!plan)
         return spr__nomem(p->ctx);

@@ -77,6 +77,15 @@ struct need {
     double left;   /* what `evict` was worked out for */
 };
 
+/* What the class of a VM changes. */
+struct spr__class_policy {
+    bool predict;  /* its own past tells what comes; else the present does, and the quantiles keep headroom */
+    double dearer; /* times the price of what is unserved: moves the quantile that is planned for */
+    double larger; /* times the amounts */
+};
+const struct spr__class_policy *spr__class_policy(int klass); /* -1 = unknown: as steady */
+struct spr__class_policy spr__class_of_host(const struct board *b, int32_t h, int32_t i);
+
 /* State of the built-in planner between plans. */
 struct builtin {
     spr_context *ctx;

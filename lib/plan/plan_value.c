@@ -18,6 +18,7 @@ struct outlook {
     int32_t steps, level_count;
     double now, off, step_s, lead_s; /* load now; seconds of the running step that are over */
     double price_unserved, price_held;
+    struct spr__class_policy policy; /* of the host's VMs; in the price already */
     struct {
         double from_s, to_s, amount, chance;
     } declared[DECLARED_MOST];
@@ -116,6 +117,8 @@ static void levels(const struct outlook *o, double capacity, double top, struct 
         out->up = largest(o, capacity, top - capacity, false);
     if (w.keep)
         out->down = largest(o, capacity, top - capacity, true);
+    out->up *= o->policy.larger;
+    out->down *= o->policy.larger;
     /* Promise 4: nothing goes back that the present demand needs, whatever the forecast says. */
     out->down = fmax(fmax(out->down, o->now + o->begun - capacity), out->up);
 }
@@ -163,6 +166,8 @@ static struct outlook outlook_of(const struct board *b, const spr_forecast *f, i
                         .now = b->load[h * b->r + i],
                         .price_unserved = price->unserved,
                         .price_held = price->held};
+    o.policy = spr__class_of_host(b, h, i);
+    o.price_unserved *= o.policy.dearer;
     o.quantiles = spr_forecast_quantiles(f) + ((int64_t)h * b->r + i) * o.steps * o.level_count;
     o.off = (double)(b->fleet->time.wall_ns - spr_forecast_first_step(f) * (int64_t)llround(o.step_s * 1e9)) * 1e-9;
     add_declared(&o, b, h, i);

@@ -10,6 +10,9 @@
 /* How long flows live in fleets made from now on, s. */
 static double small_fleet_flow_s = 60;
 
+/* Class of the VMs of fleets made from now on. */
+static int small_fleet_class = -1;
+
 /* NULL when something failed (an allocation, in the sweeps). */
 static inline spr_fleet *small_fleet(spr_context *ctx, int hosts, int vms, double cores) {
     spr_fleet_builder *b = NULL;
@@ -34,7 +37,7 @@ static inline spr_fleet *small_fleet(spr_context *ctx, int hosts, int vms, doubl
                             .replica = SPR_REPLICA_IMAGE,
                             .spillable = 0.8,
                             .flow_lifetime_s = small_fleet_flow_s,
-                            .klass = -1};
+                            .klass = small_fleet_class};
         rc = spr_fleet_builder_vm(b, &vm, &index);
     }
     if (rc < 0) {

@@ -94,6 +94,35 @@ static void a_higher_price_of_shortage_holds_a_higher_quantile(void **state) {
     assert_true(p50 > p10 + 0.1 && p50 < 1.3 + 1.1 * (0.98 - 0.5) / 0.49 + 1e-9);
 }
 
+/* The class of the VM in need, and of nobody else, changes quantile and size. */
+static double asked_of_class(int32_t klass, double unserved, double *quantile) {
+    struct scene s = two_hosts();
+    const int32_t classes[] = {klass, SPR_CLASS_CHAOTIC};
+    s.opts.price[SPR_CPU].unserved = unserved;
+    s.opts.classes = classes;
+    s.opts.class_count = 2;
+    scene_settle(&s);
+    scene_expect(&s, 0, SPR_CPU, 1, SCENE_STEPS, 11.3, 1.1);
+    scene_plan(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    *quantile = scene_action(&s, 0).quantile;
+    double sum = scene_sum(&s, SPR_ACTION_ALLOCATE, 1);
+    scene_close(&s);
+    return sum;
+}
+
+static void the_class_changes_quantile_and_size(void **state) {
+    (void)state;
+    double q, dear, plain = asked_of_class(SPR_CLASS_STEADY, 10, &q),
+                    same = asked_of_class(SPR_CLASS_STEADY, 11, &dear);
+    assert_true(fabs(q - 0.9) < 1e-12);
+    assert_true(asked_of_class(-1, 10, &q) == plain && asked_of_class(SPR_CLASS_DIURNAL, 10, &q) == plain);
+    assert_true(fabs(asked_of_class(SPR_CLASS_BURST, 10, &q) - same) < 1e-9 && fabs(q - dear) < 1e-12);
+    assert_true(same > plain);
+    assert_true(fabs(asked_of_class(SPR_CLASS_CHAOTIC, 10, &q) - 1.05 * same) < 1e-9 && fabs(q - dear) < 1e-12);
+    assert_true(spr__class_policy(SPR_CLASS_DIURNAL)->predict && !spr__class_policy(SPR_CLASS_CHAOTIC)->predict);
+}
+
 static void the_answer_waits_when_a_later_start_is_worth_more(void **state) {
     (void)state;
     struct scene s = two_hosts();
@@ -408,6 +437,7 @@ int main(void) {
         cmocka_unit_test(a_spike_that_ends_before_a_shard_is_ready_is_not_asked_for),
         cmocka_unit_test(what_is_not_worth_its_price_is_not_asked_for),
         cmocka_unit_test(a_higher_price_of_shortage_holds_a_higher_quantile),
+        cmocka_unit_test(the_class_changes_quantile_and_size),
         cmocka_unit_test(the_answer_waits_when_a_later_start_is_worth_more),
         cmocka_unit_test(nothing_is_given_back_that_the_present_demand_needs),
         cmocka_unit_test(what_is_not_needed_any_more_goes_back),

@@ -66,6 +66,26 @@ SPR_API int spr_coverage_observe(spr_coverage *c, const double *y, const double 
 /** Series and level by index. @return 0, SPR_E_ARG */
 SPR_API int spr_coverage_get(const spr_coverage *c, int64_t series, int32_t level, struct spr_coverage_row *out);
 
+/**
+ * Any forecaster with its quantiles corrected by what came, per series and distance, for series that drift. Config: struct
+ * spr_calibrated_opts. It predicts at every update to have something to compare; where nothing drifts leave it away.
+ */
+SPR_API const struct spr_forecaster_ops *spr_forecaster_calibrated(void);
+/** How quantiles are corrected. */
+enum spr_calibrated_method {
+    SPR_CALIBRATED_ADAPTIVE = 0, /**< a tracker that follows a drift: up at a miss, down at a hit */
+    SPR_CALIBRATED_SPLIT = 1     /**< quantiles of the last 200 scores: what came is like what comes */
+};
+/** Config of the correction. */
+struct spr_calibrated_opts {
+    size_t size;                            /**< sizeof this struct */
+    const struct spr_forecaster_ops *inner; /**< method that is corrected; NULL = spr_forecaster_combination() */
+    const void *inner_config;               /**< for its open */
+    int32_t method;                         /**< ::spr_calibrated_method */
+    int32_t reserved;                       /**< must be 0 */
+    double rate;                            /**< step of the tracker in units of the median's mean absolute miss, 0..1; 0 = 0.05 */
+};
+
 #ifdef __cplusplus
 }
 #endif

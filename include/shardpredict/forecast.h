@@ -43,7 +43,7 @@ SPR_API const struct spr_forecaster_ops *spr_forecaster_holt_winters(void);
  * every control step. Config: struct spr_mix_opts.
  */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_mix(void);
-/** A built-in table by its name ("seasonal-naive", "holt-winters", "mix", "combination"), or NULL. */
+/** A built-in table by its name ("seasonal-naive", "holt-winters", "mix", "combination", "calibrated"), or NULL. */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_by_name(const char *name);
 
 /** Config of seasonal naive. */

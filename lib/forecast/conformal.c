@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Conformal correction of any forecaster, per series and distance. Each quantile is moved by an offset, in units of what
- * the median misses on average: split conformal takes the offset from the last scores, the adaptive tracker moves it a
- * little up at every miss and a little down at every hit. doc/algorithms/calibration.md tells when it pays.
+ * Conformal correction of any forecaster, per series and distance. Each quantile is moved by an offset, in units of
+ * what the median misses on average: split conformal takes the offset from the last scores, the adaptive tracker moves
+ * it a little up at every miss and a little down at every hit. doc/algorithms/calibration.md tells when it pays.
  */
 #include "forecast/forecast.h"
 
@@ -189,8 +189,8 @@ struct move_job {
 
 static double offset_at(const struct conformal *c, size_t row, int32_t r, size_t k) {
     size_t at = row * (size_t)c->rung_count + (size_t)r;
-    double o = c->split ? split_offset(&c->scores[(at * (size_t)c->levels + k) * SCORES],
-                                       c->seen + 1 - c->rungs[r], c->level[k])
+    double o = c->split ? split_offset(&c->scores[(at * (size_t)c->levels + k) * SCORES], c->seen + 1 - c->rungs[r],
+                                       c->level[k])
                         : c->offset[at * (size_t)c->levels + k];
     return o * c->scale[at];
 }

@@ -47,8 +47,9 @@ struct forecast_job {
     double period;   /* --period in steps; 0 = the method's own */
     const char *method;
     bool strict;
-    double above, probability; /* --above in the trace's unit (NaN = not asked), and how sure */
-    const char *model_path;    /* --model, or NULL */
+    double above, probability;    /* --above in the trace's unit (NaN = not asked), and how sure */
+    const spr_calendar *calendar; /* --events, or NULL */
+    const char *model_path;       /* --model, or NULL */
     const spr_model *model;
     struct spr_model_info model_info;
 };
@@ -96,6 +97,8 @@ void pool_free(struct pool *pool);
 /* Ways to show them. */
 int show_csv(const struct forecast_job *job, const struct answers *answers);
 int show_json(const struct forecast_job *job, const struct answers *answers);
+/* Keys of an answer that say when --above is passed. 0 or the library's code. */
+int json_when(spr_output *o, const struct forecast_job *job, const struct answer *a);
 int show_picture(const struct forecast_job *job, const struct answers *answers);
 /* Fans of the first cases beside what came, as one SVG picture. */
 enum { SVG_PANELS = 12 };

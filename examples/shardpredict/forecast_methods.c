@@ -43,8 +43,11 @@ static double period_of(const struct forecast_job *job, const struct method *m) 
     return job->period;
 }
 
-static int run_method(const struct forecast_job *job, const char *name, const struct spr_panel *panel,
-                      spr_forecast **out) {
+/* The first column of a chunk on the trace's grid. */
+static int64_t first_step(const struct chunk *c) { return c->answers[0]->origin - c->steps; }
+
+static int run_method(const struct chunk *c, const char *name, const struct spr_panel *panel, spr_forecast **out) {
+    const struct forecast_job *job = c->job;
     const struct method *m = method_of(name);
     const struct spr_forecaster_ops *ops = tool_forecaster(m ? m->table : name);
     struct spr_seasonal_naive_opts naive = {.size = sizeof naive};
@@ -56,6 +59,8 @@ static int run_method(const struct forecast_job *job, const char *name, const st
                                        .horizon = job->horizon,
                                        .level_count = job->level_count,
                                        .levels = job->levels};
+    struct spr_events_opts events = {
+        .size = sizeof events, .calendar = job->calendar, .inner = ops, .origin_ns = spr_series_origin_ns(job->series)};
     spr_forecaster *f = NULL;
     if (m)
         naive.period = hw.period = period_of(job, m);
@@ -65,9 +70,13 @@ static int run_method(const struct forecast_job *job, const char *name, const st
         opts.config = &combination;
     if (!strcmp(name, "gsl-wavelet"))
         opts.config = &wavelet;
+    if (job->calendar) {
+        events.inner_config = opts.config;
+        opts.config = &events, ops = spr_forecaster_events();
+    }
     int rc = spr_forecaster_create(job->ctx, ops, &opts, &f);
     if (rc >= 0)
-        rc = spr_forecaster_fit(f, panel, 0, 0);
+        rc = spr_forecaster_fit(f, panel, first_step(c), 0);
     if (rc >= 0)
         rc = spr_forecaster_predict(f, NULL, out);
     spr_forecaster_destroy(f);
@@ -88,7 +97,7 @@ int methods_answer(struct chunk *c) {
     const char *name = strcmp(c->job->method, "auto") ? c->job->method : "combination";
     struct spr_panel p = chunk_panel(c, c->steps);
     spr_forecast *f = NULL;
-    if (run_method(c->job, name, &p, &f) < 0)
+    if (run_method(c, name, &p, &f) < 0)
         return tool_error(c->job->ctx, "forecast");
     for (int64_t r = 0; r < c->rows; r++) {
         take(c, r, f);

@@ -154,6 +154,10 @@ int show_json(const struct forecast_job *job, const struct answers *all) {
         }
         spr_output_text(o, "]");
         json_windows(o, job, a);
+        if (!isnan(job->above) && json_when(o, job, a) < 0) {
+            spr_output_discard(o);
+            return tool_error(job->ctx, "standard output");
+        }
         spr_output_text(o, "}");
     }
     spr_output_text(o, "\n]}\n");

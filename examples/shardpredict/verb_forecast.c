@@ -12,7 +12,7 @@ enum { LEVELS_MAX = 99, ORIGINS_MAX = 4096, HORIZON_MAX = 100000 };
 
 static struct {
     const char **traces;
-    char *map, *where, *origins, *cases, *method, *quantiles, *model, *svg;
+    char *map, *where, *origins, *cases, *method, *quantiles, *model, *svg, *events;
     int horizon, threads, json, picture, strict, backtest, windows;
     long history, seed;
     double period, above, probability;
@@ -47,6 +47,7 @@ static struct poptOption table[] = {
      "FILE"},
     {"history", 0, POPT_ARG_LONG, &args.history, 0, "see only so many steps before an origin (default all)", "STEPS"},
     {"model", 0, POPT_ARG_STRING, &args.model, 0, "ask this model, which train wrote", "FILE"},
+    {"events", 0, POPT_ARG_STRING, &args.events, 0, "iCalendar file: learn what its events do, and foresee it", "FILE"},
     {"method", 0, POPT_ARG_STRING, &args.method, 0, "how to forecast (default auto)", "NAME"},
     {"period", 0, POPT_ARG_DOUBLE, &args.period, 0, "season of the seasonal methods, may be fractional (default a day)",
      "STEPS"},
@@ -95,6 +96,8 @@ static int check_args(double *levels, int *level_count, double *origins, int *or
         return tool_usage("forecast", "--method: there is no '%s'", args.method);
     if (!args.model && model_kind(args.method) > 0)
         return tool_usage("forecast", "--method: '%s' needs a --model", args.method);
+    if (args.model && args.events)
+        return tool_usage("forecast", "--events goes with methods that learn from a series; leave --model out");
     if (args.windows < 1 || args.windows > ORIGINS_MAX)
         return tool_usage("forecast", "--windows: 1 to %d", (int)ORIGINS_MAX);
     if (args.backtest && (args.quantiles || !isnan(args.above) || args.strict || args.picture))
@@ -240,13 +243,18 @@ int verb_forecast(int argc, const char **argv) {
                                .probability = args.probability};
     spr_trace *trace = NULL;
     spr_model *model = NULL;
+    spr_calendar *calendar = NULL;
     rc = load_model(&job, &model); /* what can fail fast comes first */
+    if (!rc && args.events && spr_calendar_read(ctx, args.events, &calendar) < 0)
+        rc = tool_error(ctx, args.events);
+    job.calendar = calendar;
     if (!rc && spr_trace_read(ctx, &opts, &trace) < 0)
         rc = tool_error(ctx, args.traces[0]);
     if (!rc)
         rc = run(trace, &job, origins, origin_count);
     spr_trace_destroy(trace);
     spr_model_unref(model);
+    spr_calendar_unref(calendar);
     tool_context_free(ctx);
     return rc;
 }

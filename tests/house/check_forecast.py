@@ -145,6 +145,45 @@ def windows_say_when_a_threshold_is_passed():
     return [] if w["from"] < 30 and 115 < w["to"] < 175 and w["probability"] > 0.95 and w["peak"] > 3.5 else [str(f["windows"])]
 
 
+def when_adds_up_the_chances_of_a_first_passage():
+    r = call("--trace", trace("a.csv"), "--horizon", 24, "--above", 3.3, "--json")
+    if r.returncode:
+        return [r.stderr]
+    wrong = []
+    for f in json.loads(r.stdout)["forecasts"]:
+        if len(f["first_passage"]) != 24 or not -1e-9 <= sum(f["first_passage"]) <= 1 + 1e-9:
+            wrong.append(str(f["first_passage"]))
+        for w in f["when"]:
+            if not (1 <= w["from"] <= w["onset_low"] <= w["onset"] <= w["onset_high"] <= w["to"] <= 24 and w["probability"] >= 0.5):
+                wrong.append(str(w))
+    return wrong
+
+
+def events_are_foreseen():
+    """A VM that does three times as much from 12:00 to 14:00 on some days, the next one among them."""
+    path, days = os.path.join(WORK, "events.csv"), {8, 10, 13, 15, 18, 20}
+    with open(path, "w") as f:
+        f.write(HEADER)
+        for t in range(20 * 288):
+            busy = t // 288 in days and 144 <= t % 288 < 168
+            f.write(f"{t * 300},vm,{(2 + math.sin(2 * math.pi * t / 288) * 0.5) * (3 if busy else 1):.4f},1,,,,\n")
+    ics = os.path.join(WORK, "events.ics")
+    dates = [f"197001{d + 1:02d}T120000Z" for d in sorted(days)]
+    with open(ics, "w") as f:
+        f.write("BEGIN:VCALENDAR\nBEGIN:VEVENT\nCATEGORIES:batch\nDTSTART:" + dates[0] + "\nDURATION:PT2H\nRDATE:" + ",".join(dates[1:]) +
+                "\nEND:VEVENT\nEND:VCALENDAR\n")
+    args = ("--trace", path, "--horizon", 288, "--method", "seasonal-naive")
+    known, unknown = call(*args, "--events", ics), call(*args)
+    if known.returncode or unknown.returncode:
+        return [known.stderr, unknown.stderr]
+    at = [[float(x["point"]) for x in rows_of(r) if x["metric"] == "cpu"][150] for r in (known, unknown)]
+    wrong = [] if at[0] > 2 * at[1] else [f"{at}"]
+    with open(ics, "a") as f:
+        f.write("BEGIN:VEVENT\n")
+    r = call(*args, "--events", ics)
+    return wrong + ([] if r.returncode == 1 and ics + ":" in r.stderr and not r.stdout else [r.stderr])
+
+
 def pictures_keep_to_one_line_a_series():
     lines = call("--trace", trace("a.csv"), "--picture").stdout.splitlines()
     return [] if len(lines) == 2 + 6 and all("next" in x for x in lines[2:]) else lines or ["nothing"]
@@ -176,4 +215,5 @@ run([(f.__name__.replace("_", " "), f) for f in (
     the_csv_has_the_documented_form, exactly_the_cases_are_answered_under_their_own_names, strict_refuses_what_has_no_history,
     nothing_after_the_origin_is_seen, history_limits_what_is_seen, threads_change_nothing, a_season_is_followed,
     a_method_of_a_library_works_where_it_is_installed, a_method_of_a_missing_library_exits_77_and_names_the_package,
-    json_says_the_same, windows_say_when_a_threshold_is_passed, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])
+    json_says_the_same, windows_say_when_a_threshold_is_passed, when_adds_up_the_chances_of_a_first_passage,
+    events_are_foreseen, pictures_keep_to_one_line_a_series, broken_cases_name_file_and_line, senseless_arguments_exit_2)])

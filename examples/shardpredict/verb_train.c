@@ -10,7 +10,7 @@ enum { HORIZON_MAX = 100000, SLICE = 25 /* minibatches between two looks at the 
 
 static struct {
     const char **traces;
-    char *map, *where, *cases, *out, *kind;
+    char *map, *where, *cases, *out, *kind, *start;
     int horizon, threads, json;
     long long until, context, seed;
     double effort;
@@ -38,6 +38,8 @@ static struct poptOption table[] = {
     {"context", 0, POPT_ARG_LONGLONG, &args.context, 0,
      "steps before an origin that it looks at (default: what the data allow)", "STEPS"},
     {"kind", 'k', POPT_ARG_STRING, &args.kind, 0, "net, lstm, hybrid or auto (default auto)", "KIND"},
+    {"start", 0, POPT_ARG_STRING, &args.start, 0,
+     "go on from this model: its nets, levels and horizon, a quarter of the work", "FILE"},
     {"effort", 0, POPT_ARG_DOUBLE, &args.effort, 0, "times the usual number of training steps (default 1)", "X"},
     {"seed", 's', POPT_ARG_LONGLONG, &args.seed, 0, "seed: same seed, same bytes (default 1)", "S"},
     {"out", 'o', POPT_ARG_STRING, &args.out, 0, "model file to write (required); - is standard output", "FILE"},
@@ -88,6 +90,7 @@ struct training {
     int64_t *until;       /* [row] */
     int32_t *resource;    /* [row] */
     double *copy;         /* of the panel, where maxima had to stand in for means */
+    spr_model *start;     /* --start */
     int64_t values, used; /* numbers and series with any, before the cuts */
 };
 
@@ -166,7 +169,8 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
                                     .horizon = args.horizon,
                                     .kind = model_kind(args.kind),
                                     .context = args.context,
-                                    .effort = args.effort};
+                                    .effort = args.effort,
+                                    .start = t->start};
     t->series = spr_trace_series(trace);
     t->end = spr_trace_end(trace);
     t->rows = spr_series_count(t->series);
@@ -291,6 +295,20 @@ static int finish(struct training *t, spr_trainer *trainer, const spr_model *mod
     return fflush(to) ? EXIT_FAILED : EXIT_DONE;
 }
 
+/* A model to go on from brings its horizon; what does not fit is told before the trace is read. */
+static int load_start(struct training *t) {
+    struct spr_model_info info = {.size = sizeof info};
+    if (!args.start)
+        return 0;
+    if (spr_model_load(t->ctx, args.start, &t->start) < 0 || spr_model_describe(t->start, &info) < 0)
+        return tool_error(t->ctx, args.start);
+    if (info.horizon == args.horizon)
+        return 0;
+    fprintf(stderr, "shardpredict: %s: the model looks %d steps ahead, --horizon says %d\n", args.start,
+            (int)info.horizon, args.horizon);
+    return EXIT_FAILED;
+}
+
 /* A file that cannot be written is told before the work, not after it. */
 static int try_output(spr_context *ctx) {
     spr_output *o = NULL;
@@ -312,12 +330,15 @@ int verb_train(int argc, const char **argv) {
         return EXIT_FAILED;
     rc = try_output(t.ctx);
     if (!rc)
+        rc = load_start(&t);
+    if (!rc)
         rc = load_trace(&t, &trainer);
     if (!rc)
         rc = train(t.ctx, trainer, &model);
     if (!rc)
         rc = finish(&t, trainer, model);
     spr_model_unref(model);
+    spr_model_unref(t.start);
     spr_trainer_destroy(trainer);
     tool_context_free(t.ctx);
     return rc;

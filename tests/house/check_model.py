@@ -297,6 +297,18 @@ def a_fan_is_well_formed_and_says_what_it_shows():
     return wrong
 
 
+def a_model_can_be_trained_further():
+    r = train("more.model", "--start", model(), "--until", CUT + 40)
+    wrong = [] if r.returncode == 0 and content("more.model") != content("good.model") else [r.stderr or "nothing was learnt"]
+    if not wrong and forecast("--model", path("more.model"), "--origins", 650).returncode:
+        wrong.append("the further trained model does not answer")
+    for what, r in (("another horizon", train("more.model", "--start", model(), horizon=7)),
+                    ("no model", train("more.model", "--start", map_of()))):
+        if r.returncode != 1 or r.stdout or (map_of() if what == "no model" else model()) not in r.stderr:
+            wrong.append(f"{what}: exit {r.returncode}: {r.stderr}")
+    return wrong
+
+
 def what_cannot_be_trained_fails_early():
     short = train("s.model", "--until", 3)
     nowhere = call("train", "--trace", trace("a.csv"), "--map", map_of(), "--out", path("no/such/folder.model"))
@@ -322,4 +334,4 @@ run([(f.__name__.replace("_", " "), f) for f in (
     a_case_hides_its_series_from_its_first_origin_on, a_model_answers_from_what_lies_before_the_origin,
     a_case_without_history_is_answered_by_the_model, threads_and_company_change_no_answer, a_model_that_does_not_fit_is_refused_by_name,
     other_methods_do_not_mind_a_model, a_backtest_gives_the_protocols_scores, a_backtest_says_who_is_better,
-    a_fan_is_well_formed_and_says_what_it_shows, what_cannot_be_trained_fails_early, senseless_arguments_exit_2)])
+    a_fan_is_well_formed_and_says_what_it_shows, a_model_can_be_trained_further, what_cannot_be_trained_fails_early, senseless_arguments_exit_2)])

@@ -12,7 +12,7 @@
 /* Relative differences of squared errors at which a search ends: on the way to a choice, after it, without one. */
 #define ROUGH_SLACK 1e-4
 #define LAST_SLACK  1e-5
-#define FINE_SLACK  1e-6
+#define FINE_SLACK  1e-8
 
 /* The dimensions that are searched for a lane of a kind. */
 static int32_t dims_of(const struct hw_room *r, int32_t lane, int32_t trend, struct hw_dim *dims) {

@@ -67,7 +67,7 @@ static void next_round(struct hw_simplex *s, const struct hw_dim *dims, int32_t 
         }
         double best[HW_DIMS];
         memcpy(best, s->at[0], sizeof best);
-        spread_out(s, dims, n, best, 0.1);
+        spread_out(s, dims, n, best, 0.03);
         return;
     }
     for (int32_t d = 0; d < n; d++) {

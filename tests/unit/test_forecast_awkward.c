@@ -186,17 +186,17 @@ static struct spr_panel rows(int first, int count, int from, int steps) {
 }
 
 /* Finite and ordered, and no further out than a few times what was seen: a trend may go on, but not run away. */
-static bool sensible(const spr_forecast *f, int64_t row, const double *seen, bool wide) {
-    double size = 0;
+static bool sensible(const spr_forecast *f, int64_t row, const double *seen, double least, bool wide) {
+    double size = least;
     bool good = true;
     for (int t = 0; t < N; t++)
         size = fabs(seen[t]) > size ? fabs(seen[t]) : size;
     for (int h = 0; h < H; h++) {
         const double *q = spr_forecast_quantiles(f) + (row * H + h) * L;
         double p = spr_forecast_points(f)[row * H + h];
-        good = good && isfinite(p) && fabs(p) <= (wide ? INFINITY : 25 * size + 1e-300);
+        good = good && isfinite(p) && fabs(p) <= (wide ? INFINITY : 25 * size);
         for (int k = 0; k < L; k++)
-            good = good && isfinite(q[k]) && (!k || q[k] >= q[k - 1]) && (wide || fabs(q[k]) <= 50 * size + 1e-300);
+            good = good && isfinite(q[k]) && (!k || q[k] >= q[k - 1]) && (wide || fabs(q[k]) <= 50 * size);
     }
     return good;
 }
@@ -213,6 +213,9 @@ static int run(const struct method *m, int first, int count, int steps) {
     struct spr_panel head = rows(first, count, 0, steps), tail = rows(first, count, steps, SPR_MIN(TAIL, N - steps));
     double now[TROUBLES];
     spr_forecaster *f = NULL;
+    /* A model knows the unit of its fleet: next to it 1e-12 is nothing, and a row without a value is one of many. */
+    bool fleet = m->ops == spr_forecaster_model();
+    double least = fleet ? 1e-3 : 1e-300;
     int bad = 0;
     for (int s = 0; s < count; s++)
         now[s] = s % 2 ? NAN : s % 3 ? -4 : 1e12;
@@ -226,8 +229,9 @@ static int run(const struct method *m, int first, int count, int steps) {
         if (rc == SPR_OK)
             rc = spr_forecaster_predict(f, pass == 2 ? now : NULL, &out);
         for (int s = 0; s < count && rc == SPR_OK; s++) {
-            bool wide = pass == 2 || troubles[first + s].at == growth || troubles[first + s].at == border;
-            if (!sensible(out, s, panel + (first + s) * N, wide)) {
+            double (*at)(int) = troubles[first + s].at;
+            bool wide = pass == 2 || at == growth || at == border || (fleet && at == nothing);
+            if (!sensible(out, s, panel + (first + s) * N, least, wide)) {
                 print_message("%s, %s, %d steps, pass %d: no sensible forecast\n", m->name, troubles[first + s].name,
                               steps, pass);
                 bad++;

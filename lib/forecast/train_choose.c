@@ -101,7 +101,7 @@ static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
     struct spr__train_setting a = common(t, 7);
     a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
     a.dropout = .3, a.windows = 60000, a.iterations = 4000, a.mixed = .8;
-    add(p, &a, 5);
+    add(p, &a, 4);
     p->tail = 2 * t->day, p->by_level = true;
 }
 

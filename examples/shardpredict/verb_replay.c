@@ -10,7 +10,7 @@
 
 struct replay_args {
     const char **traces;
-    const char *scenario, *map, *where, *policy, *result, *ledger, *steps, *report;
+    const char *scenario, *map, *where, *policy, *forecaster, *model, *result, *ledger, *steps, *report;
     int hosts, threads, json;
     long seed;
     double lead_s, price;
@@ -244,11 +244,59 @@ static int broken(const spr_verdict *v) {
     return n ? EXIT_LIMITS : EXIT_DONE;
 }
 
+/* ---- the forecaster of the predictive policy ---- */
+
+struct foresight {
+    spr_model *model;
+    struct spr_mix_opts mix;
+    const struct spr_forecaster_ops *ops;
+};
+
+/* Step since 1970 at which the warm-up ends: a model that saw more knows the answers. */
+static int64_t warm_up_end(spr_scenario_file *file) {
+    const spr_series *series = spr_scenario_file_series(file);
+    return spr_series_origin_ns(series) / spr_series_step_ns(series) + spr_scenario_file_scenario(file)->train_until;
+}
+
+/* 0, or an exit code (said on stderr). */
+static int open_foresight(spr_context *ctx, const struct replay_args *a, spr_scenario_file *file, struct foresight *f) {
+    f->ops = spr_forecaster_by_name(a->forecaster ? a->forecaster : "mix");
+    f->mix.size = sizeof f->mix;
+    if (!a->model)
+        return 0;
+    struct spr_model_info info = {.size = sizeof info};
+    double step_s = (double)spr_series_step_ns(spr_scenario_file_series(file)) * 1e-9;
+    if (spr_model_load(ctx, a->model, &f->model) < 0 || spr_model_describe(f->model, &info) < 0)
+        return tool_error(ctx, a->model);
+    if (fabs((double)info.step_ns * 1e-9 - step_s) > 1e-9) {
+        fprintf(stderr, "shardpredict: %s: the model was trained on steps of %g s, the scenario has steps of %g s\n",
+                a->model, (double)info.step_ns * 1e-9, step_s);
+        return EXIT_FAILED;
+    }
+    if (info.newest_step > warm_up_end(file)) {
+        fprintf(stderr,
+                "shardpredict: %s: the model learnt from %lld steps past the scenario's warm-up: it would know what it "
+                "is asked\n",
+                a->model, (long long)(info.newest_step - warm_up_end(file)));
+        return EXIT_FAILED;
+    }
+    f->mix.model = f->model;
+    return 0;
+}
+
 static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
     struct replay_sinks s = {.ctx = ctx};
+    struct foresight foresight = {0};
     spr_trace *trace = NULL;
     spr_verdict *verdict = NULL;
     int rc = read_scenario(ctx, a, &trace, &s.scenario);
+    int refused = rc == SPR_OK ? open_foresight(ctx, a, s.scenario, &foresight) : 0;
+    if (refused) {
+        spr_model_unref(foresight.model);
+        spr_scenario_file_destroy(s.scenario);
+        spr_trace_destroy(trace);
+        return refused;
+    }
     if (rc == SPR_OK) {
         struct spr_scenario *sc = spr_scenario_file_scenario(s.scenario);
         override(a, sc);
@@ -265,6 +313,9 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
                                     .driver = spr_sim_driver(),
                                     .router = spr_sim_router(),
                                     .policies = mask,
+                                    .forecaster = foresight.ops,
+                                    .forecaster_config = a->model ? &foresight.mix : NULL,
+                                    .joint = a->forecaster ? SPR_NONE : 0,
                                     .progress = tool_progress,
                                     .user = &s};
         o.event = a->ledger || a->report ? on_event : NULL;
@@ -281,7 +332,8 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
         rc = write_result(&s, verdict, a->result);
     if (rc == SPR_OK && a->json)
         rc = write_result(&s, verdict, "-");
-    int code = rc < 0 ? tool_error(ctx, a->scenario ? a->scenario : "replay") : broken(verdict);
+    const char *about = a->model ? a->model : a->scenario ? a->scenario : "replay";
+    int code = rc < 0 ? tool_error(ctx, about) : broken(verdict);
     if (rc == SPR_OK && !a->json) {
         print_table(verdict, spr_scenario_file_scenario(s.scenario)->name);
         if (!mask || mask >> SPR_POLICY_PREDICTIVE & 1)
@@ -289,6 +341,7 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
         if (a->report)
             printf("report: %s\n", a->report);
     }
+    spr_model_unref(foresight.model);
     spr_verdict_unref(verdict);
     spr_report_destroy(s.report);
     spr_scenario_file_destroy(s.scenario);
@@ -308,6 +361,10 @@ int verb_replay(int argc, const char **argv) {
         {"hosts", 'n', POPT_ARG_INT, &a.hosts, 0, "hosts of the default scenario (default: a tenth of the VMs)", "N"},
         {"policy", 'p', POPT_ARG_STRING, &a.policy, 0,
          "all, or some of none static-p95 reactive reactive-tuned predictive oracle", "NAME,..."},
+        {"forecaster", 0, POPT_ARG_STRING, &a.forecaster, 0,
+         "mix, holt-winters or seasonal-naive on the hosts' totals alone, instead of the mix with the joint sum of VMs",
+         "NAME"},
+        {"model", 0, POPT_ARG_STRING, &a.model, 0, "a model of train as one more expert of the mix", "FILE"},
         {"lead", 0, POPT_ARG_DOUBLE, &a.lead_s, 0, "allocate + warm instead of the scenario's, s", "SECONDS"},
         {"price", 0, POPT_ARG_DOUBLE, &a.price, 0, "price of unserved demand instead of the scenario's (held: 1)", "X"},
         {"seed", 0, POPT_ARG_LONG, &a.seed, 0, "seed of everything random (default 1)", "N"},
@@ -336,6 +393,11 @@ int verb_replay(int argc, const char **argv) {
         return tool_usage("replay", "needs either --scenario or --trace");
     if ((code = policies(a.policy, &mask)) >= 0)
         return code;
+    if (a.forecaster && !spr_forecaster_by_name(a.forecaster))
+        return tool_usage("replay", "--forecaster: there is no '%s'", a.forecaster);
+    if (a.model && a.forecaster && strcmp(a.forecaster, "mix") != 0)
+        return tool_usage("replay", "--model is an expert of the mix: it does not go with --forecaster %s",
+                          a.forecaster);
     if (a.hosts < 0 || a.lead_s < 0 || a.price < 0)
         return tool_usage("replay", "--hosts, --lead and --price must be above zero");
     spr_context *ctx = tool_context((uint64_t)a.seed, a.threads);

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "forecast.h"
+#include "train_groups.h"
 
 enum { HORIZON_MAX = 100000, SLICE = 25 /* minibatches between two looks at the clock */ };
 
 static struct {
     const char **traces;
-    char *map, *where, *cases, *out, *kind, *start;
-    int horizon, threads, json;
+    char *map, *where, *cases, *out, *kind, *start, *scenario;
+    int horizon, groups, threads, json;
     long long until, context, seed;
     double effort;
 } args;
@@ -20,7 +20,9 @@ static const char about[] =
     "Trains one model on all series of a trace together and writes it to a file for forecast --model. A tail of every\n"
     "series is held out: it stops the training early, picks the kind of model and is what the verdict is about.\n"
     "Nothing at or after step --until is used. With --cases a series that is named there (all metrics of it) is used\n"
-    "before its first origin only, the others whole, so that the model may be scored on these cases.";
+    "before its first origin only, the others whole, so that the model may be scored on these cases.\n"
+    "With --scenario it learns totals of hosts for replay --model: sums of random groups of VMs as large as the hosts\n"
+    "have them, and the hosts' own, over the warm-up; with --groups sums of random groups of a trace's series.";
 static const char epilogue[] =
     "Kinds: net (a perceptron that gives all quantiles of all steps at once), lstm (a recurrent encoder before it),\n"
     "hybrid (Holt-Winters takes level and season out first), auto (what is best on the held-out tail).\n"
@@ -31,6 +33,9 @@ static struct poptOption table[] = {
     {"trace", 't', POPT_ARG_ARGV, &args.traces, 0, "trace file, .csv or .csv.gz; may be given several times", "FILE"},
     {"map", 'm', POPT_ARG_STRING, &args.map, 0, "how to read it (YAML); without: the tool's own form", "FILE"},
     {"where", 0, POPT_ARG_STRING, &args.where, 0, "only rows of the trace with this value", "COLUMN=VALUE"},
+    {"scenario", 'S', POPT_ARG_STRING, &args.scenario, 0, "learn totals of hosts from a scenario's warm-up", "FILE"},
+    {"groups", 'g', POPT_ARG_INT, &args.groups, 0,
+     "sums of random groups of VMs to learn from (with --scenario: default 200, on short warm-ups 400)", "N"},
     {"until", 'u', POPT_ARG_LONGLONG, &args.until, 0, "first step that is not used (default: all are)", "STEP"},
     {"cases", 'c', POPT_ARG_STRING, &args.cases, 0,
      "use the series of this CSV (case,series,metric,origin) before their first origins only", "FILE"},
@@ -63,11 +68,18 @@ const char *model_kind_name(int kind) {
 }
 
 static int check_args(void) {
-    if (!tool_count(args.traces))
-        return tool_usage("train", "--trace is required");
+    if (!tool_count(args.traces) == !args.scenario)
+        return tool_usage("train", "needs either --trace or --scenario");
+    if (args.scenario && (args.map || args.where || args.cases || args.until != INT64_MAX))
+        return tool_usage("train", "--scenario says which trace, map and steps: --map, --where, --cases and --until "
+                                   "do not go with it");
+    if (args.groups < 0 || args.groups > 100000)
+        return tool_usage("train", "--groups: 1 to 100000");
+    if (args.groups && args.cases)
+        return tool_usage("train", "--groups adds series up, so --cases cannot hold some of them back");
     if (!args.out)
         return tool_usage("train", "--out FILE is required");
-    if (args.horizon < 1 || args.horizon > HORIZON_MAX)
+    if (args.horizon < (args.scenario ? 0 : 1) || args.horizon > HORIZON_MAX)
         return tool_usage("train", "--horizon: 1 to %d steps", (int)HORIZON_MAX);
     if (args.until < 0 || args.context < 0 || args.threads < 0)
         return tool_usage("train", "--until, --context and --threads cannot be negative");
@@ -180,7 +192,10 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
         spr_series_view(t->series, SPR_SERIES_MAX, &t->most) < 0 || spr_trainer_create(t->ctx, &opts, trainer) < 0)
         return tool_error(t->ctx, args.traces[0]);
     int rc = cut(t);
-    if (!rc)
+    struct train_groups groups = {.groups = args.groups, .seed = (uint64_t)args.seed};
+    if (!rc && args.groups)
+        rc = train_groups_series(t->ctx, &groups, t->series, t->until[0], *trainer);
+    else if (!rc)
         rc = feed(t, *trainer);
     free(t->until), free(t->resource), free(t->copy);
     return rc;
@@ -188,6 +203,12 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
 
 /* The trainer has its own copy of what it may use; the trace is gone before the long work begins. */
 static int load_trace(struct training *t, spr_trainer **trainer) {
+    struct train_groups groups = {
+        .scenario = args.scenario, .groups = args.groups, .horizon = args.horizon, .seed = (uint64_t)args.seed};
+    struct spr_trainer_opts trainer_opts = {
+        .size = sizeof trainer_opts, .kind = model_kind(args.kind), .context = args.context, .effort = args.effort};
+    if (args.scenario)
+        return train_groups_scenario(t->ctx, &groups, &trainer_opts, trainer);
     struct spr_trace_opts opts = {.size = sizeof opts,
                                   .files = args.traces,
                                   .file_count = tool_count(args.traces),
@@ -211,7 +232,9 @@ static int train(spr_context *ctx, spr_trainer *trainer, spr_model **out) {
         tool_progress(NULL, share, text);
     }
     tool_progress_end();
-    return rc < 0 || spr_trainer_finish(trainer, out) < 0 ? tool_error(ctx, args.traces[0]) : 0;
+    return rc < 0 || spr_trainer_finish(trainer, out) < 0
+               ? tool_error(ctx, args.scenario ? args.scenario : args.traces[0])
+               : 0;
 }
 
 /* ---- what came of it ---- */
@@ -231,7 +254,10 @@ static void show_curve(FILE *to, const spr_trainer *trainer) {
 }
 
 static void show_verdict(FILE *to, const struct training *t, const struct spr_model_info *m, size_t bytes) {
-    fprintf(to, "%s: %lld series, %lld values; %s\n", args.out, (long long)t->used, (long long)t->values, m->text);
+    if (args.scenario || args.groups)
+        fprintf(to, "%s: sums of VMs; %s\n", args.out, m->text);
+    else
+        fprintf(to, "%s: %lld series, %lld values; %s\n", args.out, (long long)t->used, (long long)t->values, m->text);
     if (isfinite(m->loss) && m->naive_loss > 0) {
         double ratio = m->loss / m->naive_loss;
         fprintf(
@@ -319,8 +345,12 @@ static int try_output(spr_context *ctx) {
 }
 
 int verb_train(int argc, const char **argv) {
-    args.horizon = 12, args.seed = 1, args.kind = "auto", args.effort = 1, args.until = INT64_MAX;
+    args.horizon = -1, args.seed = 1, args.kind = "auto", args.effort = 1, args.until = INT64_MAX;
     int rc = tool_options("train", about, epilogue, table, argc, argv, NULL);
+    if (rc < 0 && args.horizon == -1) /* not said */
+        args.horizon = args.scenario ? 0 : 12;
+    else if (rc < 0 && args.horizon == 0)
+        args.horizon = -1;
     if (rc >= 0 || (rc = check_args()) > 0)
         return rc;
     struct training t = {.ctx = tool_context((uint64_t)args.seed, args.threads)};

@@ -58,6 +58,8 @@ struct spr_controller_opts {
     uint64_t fence;                             /**< fencing number; 0 = one above the journal's */
     void (*event)(void *user, const struct spr_lifecycle_event *event); /**< every change of a shard; NULL = nobody */
     void *user;                                 /**< given to it */
+    int32_t joint;                              /**< 0 = the VMs' own pasts are asked as well (joint sum); SPR_NONE = totals of hosts only */
+    int32_t reserved;                           /**< must be 0 */
 };
 
 /** Make a controller and open its backends. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW, or what an open says */

@@ -26,6 +26,7 @@ typedef struct spr_forecaster spr_forecaster;
 /** Quantiles per series and step ahead. Opaque, immutable, reference counted. */
 typedef struct spr_forecast spr_forecast;
 struct spr_forecaster_ops;
+struct spr_model;
 
 /**
  * Last season repeated; quantiles of its own seasonal differences. Config: struct spr_seasonal_naive_opts.
@@ -107,6 +108,7 @@ struct spr_mix_opts {
     double period;      /**< daily season in steps; 0 = a day of the panel's step */
     int64_t window;     /**< steps of history that the empirical quantiles use; 0 = 7 days */
     int64_t memory;     /**< steps over which losses weigh the experts; 0 = one day */
+    const struct spr_model *model; /**< a trained model as one more expert (forecast-model.h), which must reach one step less than the horizon; NULL = none; referenced until close */
 };
 
 /** Options of spr_forecaster_create. */

@@ -110,6 +110,8 @@ struct spr_replay_opts {
     int (*step)(void *user, const struct spr_replay_step *step);    /**< step rows by policy, time, VM; NULL = nobody */
     void (*progress)(void *user, double share, const char *what);   /**< NULL = nobody; from any thread of the executor */
     void *user;                           /**< given to all of them */
+    int32_t joint;                        /**< of the predictive policy's controller: SPR_NONE = totals of hosts only; 0 = VMs too */
+    int32_t reserved;                     /**< must be 0 */
 };
 
 /** How one policy did. Costs are priced host-hours. */

@@ -121,6 +121,8 @@ static int check_opts(spr_controller *c) {
     if (o->automation < SPR_ADVISE || o->automation > SPR_AUTO || o->history_steps < 1 || o->history_steps > 1 << 22)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: automation %d or history_steps %lld is out of range",
                          o->automation, (long long)o->history_steps);
+    if ((o->joint && o->joint != SPR_NONE) || o->reserved)
+        return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: joint is 0 or SPR_NONE, reserved is 0");
     if (o->automation != SPR_ADVISE && !o->driver)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: acting needs a driver");
     c->automation = o->automation;

@@ -279,7 +279,7 @@ int spr_controller_history(spr_controller *c, const spr_series *series, int64_t 
         rc = spr__classes_learn(c, series, first, last);
         if (rc == SPR_OK)
             rc = spr__forecaster_start(c);
-        if (rc == SPR_OK && c->forecaster)
+        if (rc == SPR_OK && c->forecaster && c->opts.joint != SPR_NONE)
             rc = start_joint(c, &p);
     }
     spr__free(c->ctx, p.panel, n * (size_t)p.steps, sizeof *p.panel);

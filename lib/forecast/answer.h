@@ -13,4 +13,10 @@ void spr__snap(const struct spr__global *g, double last, double unit, double *q)
 void spr__levels_between(const double *level, int32_t n, const double *q, const double *asked, int32_t count,
                          double *out);
 
+/*
+ * For whoever knows the running step: `state` is one of spr_forecaster_model; the answer begins one step later than
+ * that of predict, as if the running step had ended at `now` (NaN = unknown). Nothing is kept of `now`.
+ */
+int spr__model_ask_ahead(void *state, const double *now, struct spr_forecaster_output *out);
+
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A mix of cheap experts for totals of hosts, made to be asked at every control step: five ways to say what the next
- * steps may bring, weighed per series, step ahead and level by (recent pinball loss)^-6. No parameters to fit, no
- * randomness; doc/algorithms/mix.md tells where it comes from and what each expert is worth.
+ * A mix of experts for totals of hosts, made to be asked at every control step: five cheap ways to say what the next
+ * steps may bring and, where it is given, a trained model; weighed per series, step ahead and level by (recent pinball
+ * loss)^-6. No parameters to fit, no randomness; doc/algorithms/mix.md tells where it comes from and what each expert
+ * is worth.
  */
 #include "forecast/mix.h"
 
@@ -145,12 +146,13 @@ static void consult(const struct mix *m, struct mix_row *r, double y) {
     int64_t index[MIX_NEAR];
     double hour[MIX_LEVELS], six[MIX_LEVELS], alike[MIX_NEAR];
     int32_t K = m->levels;
+    size_t each = (size_t)(m->experts * K);
     int n = nearest(m, r, y, index), bin = bin_of(r, y);
     double *said = &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each];
     recent(m, r, y, MIX_HOUR, hour);
     recent(m, r, y, MIX_SIX, six);
     for (int32_t j = 1; j <= m->horizon; j++) {
-        double *e = said + (size_t)j * MIX_EXPERTS * (size_t)K;
+        double *e = said + (size_t)j * each;
         for (int32_t k = 0; k < K; k++) {
             e[MIX_LAST * K + k] = y + r->change[j * K + k];
             e[MIX_LAST_HOUR * K + k] = hour[k];
@@ -163,6 +165,9 @@ static void consult(const struct mix *m, struct mix_row *r, double y) {
             quantiles_of(m, alike, n, &e[MIX_ALIKE * K]);
         else
             memcpy(&e[MIX_ALIKE * K], &e[MIX_LAST * K], (size_t)K * sizeof *e);
+        if (m->model) /* the horizon counts the running step, which it is not asked about */
+            memcpy(&e[MIX_MODEL * K], j < m->horizon ? &r->opinion[(j - 1) * K] : &e[MIX_LAST * K],
+                   (size_t)K * sizeof *e);
     }
     r->consulted = r->seen;
     r->consulted_y = y;
@@ -174,7 +179,7 @@ static double pinball(double level, double y, double q) { return y > q ? level *
 
 /* Losses of what was said of the running step, were it to end at y; into `out`, which may be the losses themselves. */
 static void score(const struct mix *m, const struct mix_row *r, double y, double *out) {
-    int32_t K = m->levels, each = MIX_EXPERTS * K;
+    int32_t K = m->levels, each = m->experts * K;
     for (int32_t j = 1; j <= m->horizon; j++) {
         const double *was = &r->loss[j * each];
         double *to = &out[j * each];
@@ -192,16 +197,16 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
 static void mix_row(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *out) {
     int32_t K = m->levels;
     const double *said =
-        &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * MIX_EXPERTS * (size_t)K];
+        &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each + (size_t)(j * m->experts * K)];
     for (int32_t k = 0; k < K; k++) {
         /* As shares of the best loss, so that no scale is too large or small; a series of zeros: every expert is right.
          */
         double best = INFINITY, weights = 0, sum = 0;
-        for (int e = 0; e < MIX_EXPERTS; e++)
-            best = fmin(best, loss[(j * MIX_EXPERTS + e) * K + k]);
+        for (int e = 0; e < m->experts; e++)
+            best = fmin(best, loss[(j * m->experts + e) * K + k]);
         best += 1e-6 * r->scale;
-        for (int e = 0; e < MIX_EXPERTS; e++) {
-            double l = loss[(j * MIX_EXPERTS + e) * K + k] + 1e-6 * r->scale, w = l > 0 ? best / l : 1;
+        for (int e = 0; e < m->experts; e++) {
+            double l = loss[(j * m->experts + e) * K + k] + 1e-6 * r->scale, w = l > 0 ? best / l : 1;
             w = w * w * w;
             w *= w;
             weights += w;
@@ -227,11 +232,18 @@ double spr__mix_raise(const struct mix *m, struct mix_row *r, double y) {
     return fmax(y, said[m->median]);
 }
 
+double spr__mix_value(const struct mix_row *r, double y) {
+    return !isnan(y) ? y : r->count ? value(r, r->count - 1) : 0;
+}
+
+bool spr__mix_must_consult(const struct mix_row *r, double y) {
+    return r->consulted != r->seen || fabs(r->consulted_y - y) > 1e-9 * fabs(y);
+}
+
 /* Close the running step of one row at y. */
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch) {
-    if (isnan(y))
-        y = r->count ? value(r, r->count - 1) : 0;
-    if (r->consulted != r->seen || fabs(r->consulted_y - y) > 1e-9 * fabs(y))
+    y = spr__mix_value(r, y);
+    if (spr__mix_must_consult(r, y))
         consult(m, r, y);
     score(m, r, y, r->loss);
     push(m, r, y);
@@ -240,13 +252,22 @@ void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch) 
 }
 
 /* Before the first forecast: the past is only remembered. */
-void spr__mix_remember(struct mix *m, struct mix_row *r, double y) {
-    push(m, r, isnan(y) ? (r->count ? value(r, r->count - 1) : 0) : y);
-}
+void spr__mix_remember(struct mix *m, struct mix_row *r, double y) { push(m, r, spr__mix_value(r, y)); }
 
 void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch) {
     tabulate(m, r, scratch);
     r->first_said = r->seen;
+}
+
+void spr__mix_level(const struct mix *m, struct mix_row *r) {
+    int32_t K = m->levels;
+    for (int32_t j = 1; j <= m->horizon; j++)
+        for (int32_t k = 0; k < K; k++) {
+            double *loss = &r->loss[j * m->experts * K + k], best = INFINITY;
+            for (int e = 0; e < MIX_CHEAP; e++)
+                best = fmin(best, loss[e * K]);
+            loss[MIX_MODEL * K] = best;
+        }
 }
 
 /*
@@ -259,7 +280,7 @@ void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *po
     struct mix_row saved = *r;
     r->bound = false; /* what is seen now is a value */
     if (!isnan(now)) {
-        if (r->consulted != r->seen || fabs(r->consulted_y - now) > 1e-9 * fabs(now))
+        if (spr__mix_must_consult(r, now))
             consult(m, r, now);
         saved = *r;
         score(m, r, now, scratch);
@@ -268,7 +289,7 @@ void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *po
         first = 1;
     } else { /* as if the last step were still running */
         r->seen--;
-        memcpy(scratch, r->loss, (size_t)(m->horizon + 1) * MIX_EXPERTS * (size_t)K * sizeof *scratch);
+        memcpy(scratch, r->loss, (size_t)m->said_each * sizeof *scratch);
     }
     for (int32_t h = first; h < m->horizon; h++)
         mix_row(m, r, scratch, isnan(now) ? h + 1 : h, &quantiles[h * K]);

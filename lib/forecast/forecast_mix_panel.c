@@ -1,20 +1,41 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The mix as a forecaster: panels in, one row after the other or side by side. */
 #include "forecast/mix.h"
+#include "forecast/answer.h"
 
 static void forget_rows(struct mix *m) {
     spr__free(m->ctx, m->rows, (size_t)m->count, sizeof *m->rows);
     spr__free(m->ctx, m->block, m->block_size, sizeof *m->block);
     spr__free(m->ctx, m->bins, (size_t)(m->count * m->week), 1);
     spr__free(m->ctx, m->scratch, (size_t)(m->count * m->scratch_size), sizeof *m->scratch);
+    size_t ahead = (size_t)(m->count * (m->horizon - 1));
+    spr__free(m->ctx, m->opinion, ahead * (size_t)m->levels, sizeof *m->opinion);
+    spr__free(m->ctx, m->points, ahead, sizeof *m->points);
+    spr__free(m->ctx, m->column, (size_t)m->count, sizeof *m->column);
     m->rows = NULL, m->block = NULL, m->bins = NULL, m->scratch = NULL;
+    m->opinion = NULL, m->points = NULL, m->column = NULL;
     m->count = 0;
 }
 
 static void mix_close(void *state) {
     struct mix *m = state;
     forget_rows(m);
+    if (m->model)
+        spr_forecaster_model()->close(m->model);
     spr__free(m->ctx, m, 1, sizeof *m);
+}
+
+/* The running step is known: the model is asked about those after it. */
+static int open_model(struct mix *m, const struct spr_forecaster_env *env, const spr_model *model) {
+    struct spr_model_opts o = {.size = sizeof o, .model = model};
+    struct spr_forecaster_env inner = *env;
+    if (!model || env->horizon < 2)
+        return SPR_OK;
+    inner.horizon = env->horizon - 1;
+    inner.config = &o;
+    inner.levels = m->level;
+    m->experts = MIX_MOST;
+    return spr_forecaster_model()->open(&inner, &m->model);
 }
 
 static int mix_open(const struct spr_forecaster_env *env, void **state) {
@@ -43,7 +64,12 @@ static int mix_open(const struct spr_forecaster_env *env, void **state) {
             m->median = k;
     }
     m->forget = 1 - 1 / (double)(o.memory > 0 ? o.memory : SPR_MAX(m->day, 2));
-    m->said_each = (int64_t)(m->horizon + 1) * MIX_EXPERTS * m->levels;
+    m->experts = MIX_CHEAP;
+    if ((rc = open_model(m, env, o.model)) < 0) {
+        mix_close(m);
+        return rc;
+    }
+    m->said_each = (int64_t)(m->horizon + 1) * m->experts * m->levels;
     m->room = spr__mix_room(m);
     m->scratch_size = SPR_MAX(m->week, m->said_each);
     *state = m;
@@ -68,7 +94,13 @@ static int make_rows(struct mix *m, int64_t count) {
     m->block = spr__alloc(m->ctx, m->block_size, sizeof *m->block);
     m->bins = spr__alloc(m->ctx, (size_t)(count * m->week), 1);
     m->scratch = spr__alloc(m->ctx, (size_t)(count * m->scratch_size), sizeof *m->scratch);
-    if (!m->rows || !m->block || !m->bins || !m->scratch) {
+    size_t ahead = (size_t)(count * (m->horizon - 1));
+    bool opinions = true;
+    if (m->model)
+        opinions = (m->opinion = spr__alloc(m->ctx, ahead * (size_t)m->levels, sizeof *m->opinion)) &&
+                   (m->points = spr__alloc(m->ctx, ahead, sizeof *m->points)) &&
+                   (m->column = spr__alloc(m->ctx, (size_t)count, sizeof *m->column));
+    if (!m->rows || !m->block || !m->bins || !m->scratch || !opinions) {
         forget_rows(m);
         return spr__nomem(m->ctx);
     }
@@ -83,6 +115,7 @@ static int make_rows(struct mix *m, int64_t count) {
         r->said = cut(&at, J * m->said_each);
         r->loss = cut(&at, m->said_each);
         r->bin = &m->bins[i * m->week];
+        r->opinion = m->opinion ? m->opinion + i * (m->horizon - 1) * m->levels : NULL;
         r->tabulated = r->consulted = -1;
     }
     return SPR_OK;
@@ -91,6 +124,7 @@ static int make_rows(struct mix *m, int64_t count) {
 struct job {
     struct mix *m;
     const struct spr_panel *panel;
+    int64_t first; /* column of it */
     const double *now;
     struct spr_forecaster_output *out;
 };
@@ -102,49 +136,105 @@ static double sample(const struct mix *m, struct mix_row *r, const struct spr_pa
     return r->bound ? spr__mix_raise(m, r, y) : y;
 }
 
-/* The last three days (of a short history three quarters) teach the weights, what lies before only the tables. */
-static void fit_row(void *arg, size_t i) {
-    struct job *j = arg;
-    struct mix *m = j->m;
-    int64_t n = j->panel->steps, first = n >= 3 * m->day ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
-    double *scratch = &m->scratch[(int64_t)i * m->scratch_size];
-    first = SPR_MAX(first, 2);
-    for (int64_t t = 0; t < first; t++)
-        spr__mix_remember(m, &m->rows[i], sample(m, &m->rows[i], j->panel, (int64_t)i, t));
-    spr__mix_begin(m, &m->rows[i], scratch);
-    for (int64_t t = first; t < n; t++)
-        spr__mix_step(m, &m->rows[i], sample(m, &m->rows[i], j->panel, (int64_t)i, t), scratch);
+/* ---- the model ---- */
+
+static struct spr_panel columns(const struct spr_panel *p, int64_t first, int64_t count) {
+    struct spr_panel part = *p;
+    part.data = (const char *)p->data + first * p->step_stride;
+    part.steps = count;
+    part.valid = NULL, part.censored = NULL;
+    return part;
 }
 
+/* What it says of the steps after a running one that shows y, for all rows at once; only if some row wants to know. */
+static int ask_model(struct mix *m, const double *y) {
+    bool wanted = false;
+    for (int64_t i = 0; i < m->count; i++)
+        wanted = wanted || (!isnan(y[i]) && spr__mix_must_consult(&m->rows[i], y[i]));
+    if (!wanted)
+        return SPR_OK;
+    struct spr_forecaster_output out = {sizeof out, m->count, m->points, m->opinion};
+    return spr__model_ask_ahead(m->model, y, &out);
+}
+
+/* ---- slots ---- */
+
+static void remember_row(void *arg, size_t i) {
+    struct job *j = arg;
+    for (int64_t t = 0; t < j->first; t++)
+        spr__mix_remember(j->m, &j->m->rows[i], sample(j->m, &j->m->rows[i], j->panel, (int64_t)i, t));
+    spr__mix_begin(j->m, &j->m->rows[i], &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+}
+
+static void step_row(void *arg, size_t i) {
+    struct job *j = arg;
+    for (int64_t t = j->first; t < j->panel->steps; t++)
+        spr__mix_step(j->m, &j->m->rows[i], sample(j->m, &j->m->rows[i], j->panel, (int64_t)i, t),
+                      &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+}
+
+static void close_row(void *arg, size_t i) {
+    struct job *j = arg;
+    spr__mix_step(j->m, &j->m->rows[i], j->m->column[i], &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+}
+
+/* Steps [first, ...) of the panel. The model takes all rows of a step at once, the cheap experts all steps of a row. */
+static int take_steps(struct mix *m, struct job *j) {
+    if (!m->model) {
+        spr__parallel(m->ctx, (size_t)m->count, step_row, j);
+        return SPR_OK;
+    }
+    for (int64_t t = j->first; t < j->panel->steps; t++) {
+        for (int64_t i = 0; i < m->count; i++)
+            m->column[i] = spr__mix_value(&m->rows[i], sample(m, &m->rows[i], j->panel, i, t));
+        int rc = ask_model(m, m->column);
+        if (rc < 0)
+            return rc;
+        spr__parallel(m->ctx, (size_t)m->count, close_row, j);
+        struct spr_panel one = {.size = sizeof one,
+                                .data = m->column,
+                                .series = m->count,
+                                .steps = 1,
+                                .series_stride = sizeof *m->column,
+                                .step_stride = sizeof *m->column};
+        if ((rc = spr_forecaster_model()->update(m->model, &one)) < 0)
+            return rc;
+    }
+    return SPR_OK;
+}
+
+/* The last three days (of a short history three quarters) teach the weights, what lies before only the tables. */
 static int mix_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
     struct mix *m = state;
-    (void)first_step, (void)budget; /* one pass, no loss to evaluate */
+    (void)budget; /* one pass, no loss to evaluate */
     if (history->steps < 8)
         return spr__fail(m->ctx, SPR_E_HISTORY, "the mix needs at least 8 steps of history, there are %lld",
                          (long long)history->steps);
     int rc = make_rows(m, history->series);
     if (rc < 0)
         return rc;
-    struct job j = {m, history, NULL, NULL};
-    spr__parallel(m->ctx, (size_t)m->count, fit_row, &j);
-    return SPR_OK;
-}
-
-static void update_row(void *arg, size_t i) {
-    struct job *j = arg;
-    for (int64_t t = 0; t < j->panel->steps; t++)
-        spr__mix_step(j->m, &j->m->rows[i], sample(j->m, &j->m->rows[i], j->panel, (int64_t)i, t),
-                      &j->m->scratch[(int64_t)i * j->m->scratch_size]);
+    int64_t n = history->steps, first = n >= 3 * m->day ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
+    struct job j = {m, history, SPR_MAX(first, 2), NULL, NULL};
+    spr__parallel(m->ctx, (size_t)m->count, remember_row, &j);
+    if (m->model) {
+        struct spr_panel past = columns(history, 0, j.first);
+        past.valid = history->valid;
+        if ((rc = spr_forecaster_model()->fit(m->model, &past, first_step, 0)) < 0)
+            return rc;
+    }
+    rc = take_steps(m, &j);
+    for (int64_t i = 0; i < m->count && rc == SPR_OK && m->model; i++)
+        spr__mix_level(m, &m->rows[i]);
+    return rc;
 }
 
 static int mix_update(void *state, const struct spr_panel *steps) {
     struct mix *m = state;
-    struct job j = {m, steps, NULL, NULL};
+    struct job j = {m, steps, 0, NULL, NULL};
     if (steps->series != m->count)
         return spr__fail(m->ctx, SPR_E_ARG, "the mix was fitted on %lld series, the update has %lld",
                          (long long)m->count, (long long)steps->series);
-    spr__parallel(m->ctx, (size_t)m->count, update_row, &j);
-    return SPR_OK;
+    return take_steps(m, &j);
 }
 
 static void ask_row(void *arg, size_t i) {
@@ -156,11 +246,13 @@ static void ask_row(void *arg, size_t i) {
 
 static int mix_predict(void *state, const double *now, struct spr_forecaster_output *out) {
     struct mix *m = state;
-    struct job j = {m, NULL, now, out};
+    struct job j = {m, NULL, 0, now, out};
     if (!m->count)
         return spr__fail(m->ctx, SPR_E_STATE, "the mix was not fitted yet");
-    spr__parallel(m->ctx, (size_t)m->count, ask_row, &j);
-    return SPR_OK;
+    int rc = m->model && now ? ask_model(m, now) : SPR_OK;
+    if (rc == SPR_OK)
+        spr__parallel(m->ctx, (size_t)m->count, ask_row, &j);
+    return rc;
 }
 
 static const struct spr_forecaster_ops mix = {

@@ -11,7 +11,9 @@ enum {
     MIX_LAST_SIX,  /* quantiles of the last 72 steps */
     MIX_BIN,       /* quantiles of what followed j steps after a value in the same fifth of the range, one week */
     MIX_ALIKE,     /* last value + changes after the moments most like this one, two weeks */
-    MIX_EXPERTS,
+    MIX_CHEAP,
+    MIX_MODEL = MIX_CHEAP, /* what a trained model says, where one is given */
+    MIX_MOST,
     MIX_HOUR = 12,
     MIX_SIX = 72,
     MIX_BINS = 5,
@@ -27,17 +29,18 @@ struct mix_row {
     double consulted_y, scale;
     bool bound; /* the running step ends at a lower bound only */
     double edge[MIX_BINS - 1];
-    double *change; /* [j][level] */
-    double *after;  /* [j][bin][level] */
-    double *said;   /* [seen % (horizon + 1)][j][expert][level] */
-    double *loss;   /* [j][expert][level] */
-    uint8_t *bin;   /* [week] scratch */
+    double *change;        /* [j][level] */
+    double *after;         /* [j][bin][level] */
+    const double *opinion; /* [horizon - 1][level] of the model, NULL = there is none */
+    double *said;          /* [seen % (horizon + 1)][j][expert][level] */
+    double *loss;          /* [j][expert][level] */
+    uint8_t *bin;          /* [week] scratch */
 };
 
 struct mix {
     spr_context *ctx;
     int64_t day, week, fortnight, room, said_each, scratch_size;
-    int32_t horizon, levels, median;
+    int32_t horizon, levels, median, experts; /* experts: MIX_CHEAP, or MIX_MOST with a model */
     double forget, level[MIX_LEVELS];
     int64_t count;
     struct mix_row *rows;
@@ -45,14 +48,24 @@ struct mix {
     size_t block_size;
     uint8_t *bins;
     double *scratch; /* [row][scratch_size] */
+    void *model;     /* state of spr_forecaster_model, or NULL */
+    double *opinion; /* [row][horizon - 1][level] what the model says after the running step */
+    double *column;  /* [row] the running step as the model was told it */
+    double *points;  /* [row][horizon - 1] */
 };
 
+/* Would what was said so far not do for a running step that shows y? */
+bool spr__mix_must_consult(const struct mix_row *r, double y);
+double spr__mix_value(const struct mix_row *r, double y); /* y, or the last value where it is missing */
 int64_t spr__mix_room(const struct mix *m);
 void spr__mix_look(const struct mix *m, const struct mix_row *r, int64_t i, double y, double *hour, double *days);
 void spr__mix_remember(struct mix *m, struct mix_row *r, double y);
 /* What a lower bound is taken for: never less than was expected, nor than the same time of the day before. */
 double spr__mix_raise(const struct mix *m, struct mix_row *r, double y);
 void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
+/* The model may have learnt from the very steps that taught the weights: it begins as good as the best of the others.
+ */
+void spr__mix_level(const struct mix *m, struct mix_row *r);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
 void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
                   double *scratch);

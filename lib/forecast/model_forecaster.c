@@ -326,6 +326,20 @@ static int predict(void *state, const double *now, struct spr_forecaster_output 
     return rc;
 }
 
+int spr__model_ask_ahead(void *state, const double *now, struct spr_forecaster_output *out) {
+    struct asker *a = state;
+    struct spr_panel p = {.size = sizeof p,
+                          .data = now,
+                          .series = a->series,
+                          .steps = 1,
+                          .series_stride = sizeof *now,
+                          .step_stride = sizeof *now};
+    take_steps(a, &p);
+    int rc = predict(a, NULL, out);
+    a->used--, a->origin--;
+    return rc;
+}
+
 const struct spr_forecaster_ops *spr_forecaster_model(void) {
     static const struct spr_forecaster_ops ops = {
         .size = sizeof ops,

@@ -105,6 +105,8 @@ static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
     p->tail = 2 * t->day, p->by_level = true;
 }
 
+static bool minutes(const struct task *t) { return t->day >= 200 && t->horizon <= t->day / 28; }
+
 /* Too short for a season to be seen twice, or without one. */
 static void short_history(const struct task *t, struct spr__train_plan *p) {
     struct task flat = *t;
@@ -118,8 +120,20 @@ static void short_history(const struct task *t, struct spr__train_plan *p) {
     a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LEVEL;
     a.weight = SPR__WEIGHT_MIX, a.steps = SPR_MIN(t->horizon, 24);
     a.dropout = .2, a.windows = 40000, a.iterations = 2500;
-    add(p, &a, 5);
+    if (minutes(t)) /* loads persist: from where they are, not from where they were in the mean */
+        a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST, a.weight = SPR__WEIGHT_UNIT;
+    add(p, &a, minutes(t) ? 3 : 5);
     p->tail_series = true;
+}
+
+/* The next minutes of loads that persist (totals of hosts): the last day itself counts more than its summary. */
+static void fine_minutes_ahead(const struct task *t, struct spr__train_plan *p) {
+    struct spr__train_setting a = common(t, 7);
+    a.spec.norm = t->day;
+    a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_SEQUENCE | SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST;
+    a.units = 2 * UNITS, a.dropout = .2, a.windows = 40000, a.iterations = 2000;
+    add(p, &a, 2);
+    p->tail = 2 * t->day, p->calibrate = true;
 }
 
 /* Settings of different lengths of history follow from these families by the number of seasons that they hold. */
@@ -127,6 +141,8 @@ static void family(const struct task *t, struct spr__train_plan *p) {
     int64_t days = t->day ? t->length / t->day : 0;
     if (days < 4 || t->length < 3 * (int64_t)t->day + t->horizon)
         short_history(t, p);
+    else if (minutes(t))
+        fine_minutes_ahead(t, p);
     else if (t->day > 48)
         (t->horizon >= t->day / 2 ? fine_day_ahead : fine_hours_ahead)(t, p);
     else if (t->resources)

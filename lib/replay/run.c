@@ -81,7 +81,8 @@ static int open_controller(struct run *r, struct policy_setup *setup, struct bla
                                     .automation = SPR_AUTO,
                                     .refit_s = s->refit_s,
                                     .event = on_event,
-                                    .user = r};
+                                    .user = r,
+                                    .joint = p->opts.joint};
     struct spr_plan_opts plan;
     plan_opts(p, &plan);
     o.plan = &plan;

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A trained model as one more expert of the mix. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "failing_alloc.h"
+#include "forecast/answer.h"
+
+enum { SERIES = 3, STEPS = 60, ROOM = 120, H = 5, LEVELS = 3 };
+static const double levels[LEVELS] = {.1, .5, .9};
+static double values[SERIES][ROOM];
+
+static void fill(void) {
+    for (int s = 0; s < SERIES; s++)
+        for (int t = 0; t < ROOM; t++)
+            values[s][t] = 5 + 3 * (t % (7 + s) < 3) + spr__rand(3, (uint64_t)s, (uint64_t)t);
+}
+
+static struct spr_panel panel_of(int64_t first, int64_t steps) {
+    return (struct spr_panel){.size = sizeof(struct spr_panel),
+                              .data = &values[0][first],
+                              .series = SERIES,
+                              .steps = steps,
+                              .series_stride = sizeof values[0],
+                              .step_stride = sizeof values[0][0]};
+}
+
+static int train(spr_context *ctx, int32_t horizon, spr_model **out) {
+    struct spr_trainer_opts o = {.size = sizeof o,
+                                 .horizon = horizon,
+                                 .levels = levels,
+                                 .level_count = LEVELS,
+                                 .members = 1,
+                                 .context = 20,
+                                 .effort = .02};
+    struct spr_panel p = panel_of(0, STEPS);
+    spr_trainer *t = NULL;
+    int rc = spr_trainer_create(ctx, &o, &t);
+    rc = rc < 0 ? rc : spr_trainer_add(t, &p, NULL);
+    rc = rc < 0 ? rc : spr_trainer_run(t, 0);
+    rc = rc < 0 ? rc : spr_trainer_finish(t, out);
+    spr_trainer_destroy(t);
+    return rc;
+}
+
+static spr_context *ctx;
+static spr_model *model;
+static int make_all(void **state) {
+    (void)state;
+    fill();
+    return spr_context_create(NULL, &ctx) < 0 ? -1 : train(ctx, H - 1, &model);
+}
+static int drop_all(void **state) {
+    (void)state;
+    spr_model_unref(model);
+    spr_context_unref(ctx);
+    return 0;
+}
+
+static int mix(spr_context *c, const spr_model *m, int32_t horizon, int64_t step_ns, spr_forecaster **out) {
+    struct spr_mix_opts config = {.size = sizeof config, .model = m};
+    struct spr_forecaster_opts o = {.size = sizeof o,
+                                    .step_ns = step_ns,
+                                    .horizon = horizon,
+                                    .levels = levels,
+                                    .level_count = LEVELS,
+                                    .config = &config};
+    return spr_forecaster_create(c, spr_forecaster_mix(), &o, out);
+}
+
+/* Quantiles after history and `updates` steps one by one, each asked twice in between. */
+static int answers(spr_context *c, const spr_model *m, int64_t updates, bool curious, double *out) {
+    spr_forecaster *f = NULL;
+    spr_forecast *said = NULL;
+    struct spr_panel past = panel_of(0, STEPS);
+    double now[SERIES];
+    int rc = mix(c, m, H, 0, &f);
+    rc = rc < 0 ? rc : spr_forecaster_fit(f, &past, 0, 0);
+    for (int64_t t = STEPS; t < STEPS + updates && rc == SPR_OK; t++) {
+        for (int s = 0; s < SERIES; s++)
+            now[s] = curious ? 100 : NAN; /* the running step looked quite different for a while */
+        if (curious && (rc = spr_forecaster_predict(f, now, &said)) == SPR_OK)
+            spr_forecast_unref(said);
+        struct spr_panel one = panel_of(t, 1);
+        rc = rc < 0 ? rc : spr_forecaster_update(f, &one);
+    }
+    for (int s = 0; s < SERIES; s++)
+        now[s] = values[s][STEPS + updates];
+    rc = rc < 0 ? rc : spr_forecaster_predict(f, now, &said);
+    if (rc == SPR_OK) {
+        memcpy(out, spr_forecast_quantiles(said), SERIES * H * LEVELS * sizeof *out);
+        spr_forecast_unref(said);
+    }
+    spr_forecaster_destroy(f);
+    return rc;
+}
+
+static void the_model_has_a_say(void **state) {
+    (void)state;
+    double with[SERIES][H][LEVELS], without[SERIES][H][LEVELS];
+    assert_int_equal(answers(ctx, model, 20, false, &with[0][0][0]), SPR_OK);
+    assert_int_equal(answers(ctx, NULL, 20, false, &without[0][0][0]), SPR_OK);
+    for (int s = 0; s < SERIES; s++) {
+        for (int h = 0; h < H; h++)
+            for (int k = 0; k < LEVELS; k++)
+                assert_true(isfinite(with[s][h][k]) && (!k || with[s][h][k] >= with[s][h][k - 1]));
+        assert_memory_equal(with[s][0], without[s][0], sizeof with[s][0]); /* the running step is known */
+        assert_memory_not_equal(with[s][1], without[s][1], sizeof with[s][1]);
+        assert_memory_not_equal(with[s][H - 1], without[s][H - 1], sizeof with[s][H - 1]);
+    }
+}
+
+static void asking_within_a_step_leaves_no_trace(void **state) {
+    (void)state;
+    double quiet[SERIES * H * LEVELS], curious[SERIES * H * LEVELS];
+    assert_int_equal(answers(ctx, model, 45, false, quiet), SPR_OK); /* past the room for the model's history */
+    assert_int_equal(answers(ctx, model, 45, true, curious), SPR_OK);
+    assert_memory_equal(quiet, curious, sizeof quiet);
+}
+
+static void a_model_that_does_not_fit_is_refused(void **state) {
+    (void)state;
+    spr_forecaster *f = NULL;
+    struct spr_error e = {.size = sizeof e};
+    assert_int_equal(mix(ctx, model, H + 1, 0, &f), SPR_E_ARG);
+    assert_null(f);
+    spr_context_error(ctx, &e);
+    assert_non_null(strstr(e.text, "4 steps of 300 s"));
+    assert_int_equal(mix(ctx, model, H, INT64_C(60000000000), &f), SPR_E_ARG);
+    assert_int_equal(mix(ctx, model, 1, 0, &f), SPR_OK); /* nothing lies after the running step: it is not asked */
+    spr_forecaster_destroy(f);
+}
+
+static int ask_once(spr_context *c, void *arg) {
+    double out[SERIES * H * LEVELS];
+    return answers(c, arg, 1, false, out);
+}
+static void no_memory_is_said(void **state) {
+    (void)state;
+    assert_true(failing_sweep(ask_once, model) > 15);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_model_has_a_say),
+        cmocka_unit_test(asking_within_a_step_leaves_no_trace),
+        cmocka_unit_test(a_model_that_does_not_fit_is_refused),
+        cmocka_unit_test(no_memory_is_said),
+    };
+    return cmocka_run_group_tests(tests, make_all, drop_all);
+}

@@ -92,7 +92,7 @@ struct spr_training_opts {
     int32_t signed_values;   /**< 0 = never below 0 when no value of the panels is; SPR_NONE = may go below */
     int32_t reserved;        /**< must be 0 */
 };
-/** Make a trainer. @return 0, SPR_E_ARG, SPR_E_UNSUPPORTED (a kind that is not trained), SPR_E_NOMEM, SPR_E_TOO_NEW */
+/** Make a trainer. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW */
 SPR_API int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, spr_trainer **out);
 /** Forget it. NULL is fine. */
 SPR_API void spr_trainer_destroy(spr_trainer *t);

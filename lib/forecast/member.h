@@ -19,7 +19,7 @@ struct spr__cases {
     const int32_t *resource;      /* [count] ::spr_resource or -1 */
     const double *unit;           /* [count] a typical value of the resource, above 0 */
     int32_t horizon;              /* steps asked, up to the model's */
-    const void *before;           /* payload of the member that answered the same cases in the same room just now, or NULL */
+    const void *before; /* payload of the member that answered the same cases in the same room just now, or NULL */
 };
 
 /* A kind of member. Its payload was checked when the model was opened. */
@@ -34,7 +34,7 @@ struct spr__member_ops {
     /* quantiles [count][horizon][levels], never crossing, finite for finite history up to 1e150 */
     void (*answer)(const void *payload, const struct spr__cases *cases, void *room, double *quantiles);
 };
-extern const struct spr__member_ops spr__member_qnet, spr__member_lstm;
+extern const struct spr__member_ops spr__member_qnet, spr__member_lstm, spr__member_hybrid;
 
 /* The section "GLOB": what all members share. Stored as it is. */
 #define SPR__GLOBAL_LEVELS    64
@@ -58,6 +58,6 @@ struct spr__global {
     double prior[SPR__GLOBAL_RESOURCES]
                 [SPR__GLOBAL_LEVELS]; /* quantiles over all series: answers a series without history */
 };
-spr__model_check spr__global_check, spr__qnet_check, spr__lstm_check;
+spr__model_check spr__global_check, spr__qnet_check, spr__lstm_check, spr__hybrid_check;
 
 #endif

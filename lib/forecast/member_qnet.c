@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Quantile nets as members of a model: "QNET" without an encoder, "LSTM" with one. */
+/* Quantile nets as members of a model: "QNET" alone, "LSTM" with an encoder, "HYBR" on top of Holt-Winters. */
 #include "forecast/train.h"
 
 _Static_assert(sizeof(struct spr__qnet_header) == SPR__QNET_AT, "weights begin on a multiple of 64");
@@ -16,14 +16,14 @@ size_t spr__qnet_bytes(const struct spr__qnet_header *h) {
 }
 
 static int check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size,
-                 bool recurrent) {
+                 const struct spr__member_ops *kind) {
     struct spr__qnet_header h;
     bool good = size >= sizeof h;
     if (good)
         memcpy(&h, payload, sizeof h);
     const struct spr__encoder *e = &h.encoder;
-    good = good && spr__window_spec_ok(&h.spec) && spr__qnet_shape_ok(&h.shape) &&
-           (recurrent ? spr__encoder_ok(e, &h.spec) : !e->units && !e->steps && !e->every) &&
+    good = good && spr__window_spec_ok(&h.spec) && spr__qnet_shape_ok(&h.shape) && spr__member_of(&h) == kind &&
+           (e->units ? spr__encoder_ok(e, &h.spec) : !e->steps && !e->every) &&
            h.shape.summaries == spr__window_summaries(&h.spec) + e->units &&
            h.shape.features == spr__window_features(&h.spec) && size == spr__qnet_bytes(&h);
     const float *w = (const float *)((const char *)payload + SPR__QNET_AT);
@@ -33,10 +33,13 @@ static int check(const spr_context *ctx, const char *name, uint32_t index, const
                 : spr__fail_at(ctx, SPR_E_CORRUPT, name, 0, 0, "net %u of the model is damaged", (unsigned)index);
 }
 int spr__qnet_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
-    return check(ctx, name, index, payload, size, false);
+    return check(ctx, name, index, payload, size, &spr__member_qnet);
 }
 int spr__lstm_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
-    return check(ctx, name, index, payload, size, true);
+    return check(ctx, name, index, payload, size, &spr__member_lstm);
+}
+int spr__hybrid_check(const spr_context *ctx, const char *name, uint32_t index, const void *payload, size_t size) {
+    return check(ctx, name, index, payload, size, &spr__member_hybrid);
 }
 
 static const struct spr__qnet_header *header(const void *payload) { return payload; }
@@ -157,7 +160,11 @@ const struct spr__member_ops spr__member_qnet = {
     {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, answer};
 const struct spr__member_ops spr__member_lstm = {
     {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, answer};
+const struct spr__member_ops spr__member_hybrid = {
+    {'H', 'Y', 'B', 'R'}, SPR_MODEL_HYBRID, spr__hybrid_check, levels, horizon, context, room, answer};
 
 const struct spr__member_ops *spr__member_of(const struct spr__qnet_header *h) {
-    return h->encoder.units ? &spr__member_lstm : &spr__member_qnet;
+    return h->spec.flags & SPR__WINDOW_HYBRID ? &spr__member_hybrid
+           : h->encoder.units                 ? &spr__member_lstm
+                                              : &spr__member_qnet;
 }

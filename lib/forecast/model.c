@@ -76,10 +76,8 @@ static const struct {
     char tag[5];
     spr__model_check *check;
 } checkers[] = {
-    {"INFO", check_info},
-    {"GLOB", spr__global_check},
-    {"QNET", spr__qnet_check},
-    {"LSTM", spr__lstm_check},
+    {"INFO", check_info},      {"GLOB", spr__global_check}, {"QNET", spr__qnet_check},
+    {"LSTM", spr__lstm_check}, {"HYBR", spr__hybrid_check},
 };
 
 static int check_payload(const spr_context *ctx, const char *name, const struct entry *e, const void *payload) {

@@ -9,7 +9,7 @@
 
 enum { MEMBERS_MAX = 256, BATCH_ROWS = 1024, BATCH_CASES = 64 };
 
-static const struct spr__member_ops *const kinds[] = {&spr__member_qnet, &spr__member_lstm};
+static const struct spr__member_ops *const kinds[] = {&spr__member_qnet, &spr__member_lstm, &spr__member_hybrid};
 
 struct member {
     const struct spr__member_ops *ops;

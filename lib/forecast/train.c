@@ -71,8 +71,6 @@ static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, str
         !(o->effort > 0 && o->effort <= 1000) || o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
         return spr__fail(ctx, SPR_E_ARG,
                          "spr_trainer_opts: step, horizon, levels, members, context or effort are out of range");
-    if (o->kind == SPR_MODEL_HYBRID)
-        return spr__fail(ctx, SPR_E_UNSUPPORTED, "spr_trainer_opts: this library trains no model of kind %d", o->kind);
     return spr__levels_check(ctx, o->levels, o->level_count);
 }
 
@@ -405,9 +403,11 @@ int32_t spr_trainer_losses(const spr_trainer *t, const double **losses) {
 /* ---- the model ---- */
 
 int spr_trainer_finish(spr_trainer *t, spr_model **out) {
+    static const char *const names[] = {"", "quantile net", "LSTM", "hybrid"};
     struct spr__section s[SPR__TRAIN_MEMBERS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
     char text[160];
-    uint32_t nets = 0, recurrent = 0;
+    uint32_t count[SPR_MODEL_HYBRID + 1] = {0};
+    int kinds = 0, at = 0;
     if (!t)
         return SPR_E_ARG;
     if (!out || !t->done)
@@ -431,15 +431,17 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
         if (!t->payload[i])
             continue;
         const struct spr__member_ops *ops = spr__member_of((const void *)t->payload[i]);
-        uint32_t index = ops == &spr__member_lstm ? recurrent++ : nets++;
-        s[used] = (struct spr__section){.index = index, .data = t->payload[i], .size = t->bytes[i]};
+        s[used] = (struct spr__section){.index = count[ops->kind]++, .data = t->payload[i], .size = t->bytes[i]};
         memcpy(s[used++].tag, ops->tag, sizeof ops->tag);
         info.weights += (int64_t)((t->bytes[i] - SPR__QNET_AT) / sizeof(float));
     }
-    info.members = (int32_t)(nets + recurrent);
-    info.kind = nets && recurrent ? SPR_MODEL_AUTO : recurrent ? SPR_MODEL_LSTM : SPR_MODEL_NET;
-    int at = nets ? snprintf(text, sizeof text, "quantile net x %u, ", (unsigned)nets) : 0;
-    at += recurrent ? snprintf(text + at, sizeof text - (size_t)at, "LSTM x %u, ", (unsigned)recurrent) : 0;
+    info.members = (int32_t)used - 1;
+    for (int32_t k = SPR_MODEL_NET; k <= SPR_MODEL_HYBRID; k++) {
+        if (!count[k])
+            continue;
+        info.kind = kinds++ ? SPR_MODEL_AUTO : k;
+        at += snprintf(text + at, sizeof text - (size_t)at, "%s x %u, ", names[k], (unsigned)count[k]);
+    }
     snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps", (long long)t->data.count,
              (long long)t->global.context);
     return spr__model_make(t->ctx, &info, s, used, out);

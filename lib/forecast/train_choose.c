@@ -224,6 +224,8 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int3
     adapt(plan, context, members, effort);
     if (kind == SPR_MODEL_LSTM)
         all_recurrent(plan, members);
+    for (int32_t i = 0; kind == SPR_MODEL_HYBRID && i < plan->members; i++)
+        plan->member[i].spec.flags |= SPR__WINDOW_HYBRID;
     if (kind == SPR_MODEL_AUTO && !members)
         add_trial(plan);
     for (int32_t i = 0; i < plan->members; i++)
@@ -234,7 +236,7 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int3
 }
 
 const struct spr__qnet_header *spr__train_start(const spr_model *m, int32_t member) {
-    static const char *const tags[] = {"QNET", "LSTM"};
+    static const char *const tags[] = {"QNET", "LSTM", "HYBR"};
     for (size_t k = 0; k < SPR_ARRAY_LEN(tags); k++)
         for (uint32_t i = 0;; i++) {
             const void *payload = spr__model_section(m, tags[k], i, NULL);

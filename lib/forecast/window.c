@@ -15,7 +15,7 @@ bool spr__window_spec_ok(const struct spr__window_spec *s) {
            s->context <= SPR__WINDOW_CONTEXT_MAX && s->norm >= 2 && s->norm <= s->context && s->day >= 0 &&
            s->day <= s->context && s->shifts >= 1 && s->shifts <= SPR__WINDOW_SHIFTS_MAX && s->shifts % 2 == 1 &&
            s->stride >= 1 && (s->day == 0 || (int64_t)(s->shifts / 2) * s->stride < s->day) && s->flags >= 0 &&
-           s->flags < 64 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
+           s->flags < 128 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
            (!(s->flags & SPR__WINDOW_SINGLE) || (s->day > 0 && s->context >= week + s->day)) &&
            (!(s->flags & SPR__WINDOW_CALENDAR) || s->day > 0) && s->resource >= 0 && s->resource <= SPR_RESOURCES_MAX;
 }
@@ -177,7 +177,7 @@ void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec
     const double *norm = context + n - spec->norm;
     double mean = mean_values(norm, spec->norm);
     w->spec = spec, w->kernels = kernels, w->unit = unit;
-    w->z = memory, w->scratch = memory + n;
+    w->z = memory, w->scratch = memory + n, w->wave = memory + 2 * (size_t)n;
     w->level = spec->flags & SPR__WINDOW_LAST ? mean_values(context + n - recent, recent) : mean;
     w->spread = SPR_MAX(mean_apart(norm, spec->norm, mean), .02 * fabs(w->level) + 1e-7 * unit + 1e-300);
     w->change = mean_step(context, n, 1);
@@ -188,6 +188,8 @@ void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec
         double z = (context[t] - w->level) * per;
         w->z[t] = (float)(z > 1e9 ? 1e9 : z < -1e9 ? -1e9 : z);
     }
+    if (spec->flags & SPR__WINDOW_HYBRID)
+        spr__window_smooth(w);
 }
 
 /* ---- summaries ---- */

@@ -15,7 +15,8 @@ enum spr__window_flag {
     SPR__WINDOW_SEQUENCE = 4, /* the last week itself and its change to the week before */
     SPR__WINDOW_CALENDAR = 8, /* time of day and week of the target */
     SPR__WINDOW_SINGLE = 16,  /* days 3 to 7 one by one, neighbours of days 1 and 7 */
-    SPR__WINDOW_LAST = 32     /* level = mean of the last 12 steps instead of the whole window */
+    SPR__WINDOW_LAST = 32,    /* level = mean of the last 12 steps instead of the whole window */
+    SPR__WINDOW_HYBRID = 64   /* answers start from Holt-Winters over the window */
 };
 
 /* Stored in model files as it is: eight 32-bit numbers. */
@@ -33,6 +34,7 @@ struct spr__window_spec {
 #define SPR__WINDOW_CONTEXT_MAX 65536
 #define SPR__WINDOW_SHIFTS_MAX  7
 #define SPR__WINDOW_LANES       16 /* steps whose features are made side by side */
+#define SPR__WINDOW_GAINS       8  /* pairs of gains that Holt-Winters tries */
 
 /* Can the features be made? The rest of the functions take it for granted. */
 bool spr__window_spec_ok(const struct spr__window_spec *spec);
@@ -50,9 +52,16 @@ struct spr__window {
     double unit;           /* a typical value of the resource; makes the level set free of units */
     float *z;              /* [context] */
     float *scratch;        /* [context] */
+    float *wave;           /* of Holt-Winters, scaled: [day or 1] season from the first step ahead on, ... */
+    float smooth, error;   /* ... its level at the end, and its usual error one step ahead in the last day */
 };
-/* Floats that z and scratch need together. */
-static inline size_t spr__window_floats(const struct spr__window_spec *spec) { return 2 * (size_t)spec->context; }
+/* What Holt-Winters needs besides; 0 without ::SPR__WINDOW_HYBRID. */
+size_t spr__window_smooth_floats(const struct spr__window_spec *spec);
+void spr__window_smooth(struct spr__window *w);
+/* Floats that z, scratch and wave need together. */
+static inline size_t spr__window_floats(const struct spr__window_spec *spec) {
+    return 2 * (size_t)spec->context + spr__window_smooth_floats(spec);
+}
 /* Scale the context; `memory` is [spr__window_floats]. */
 void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec,
                       const struct spr__net_kernels *kernels, const double *context, double unit, float *memory);

@@ -26,9 +26,10 @@ static int32_t weeks_of(const struct spr__window_spec *s) { return SPR_MIN(s->co
 static bool wide_weeks(const struct spr__window_spec *s) { return !(s->flags & SPR__WINDOW_SINGLE); }
 
 static int32_t rounded(const struct spr__window_spec *s) { /* features that go through asinh */
+    int32_t smooth = s->flags & SPR__WINDOW_HYBRID ? 3 : 0;
     if (!s->day)
-        return 1 + SHORT_SPANS + 2 + 2;
-    int32_t n = 10 + weeks_of(s) * (wide_weeks(s) ? 2 : 1) + 6 + 2 + 2 + 1 + 2;
+        return 1 + SHORT_SPANS + 2 + 2 + smooth;
+    int32_t n = 10 + weeks_of(s) * (wide_weeks(s) ? 2 : 1) + 6 + 2 + 2 + 1 + 2 + smooth;
     n += s->context >= 28 * s->day;
     return n + (s->flags & SPR__WINDOW_SINGLE ? 10 : 0);
 }
@@ -255,6 +256,16 @@ static void short_set(struct group *g) {
     fading(g, 3), fading(g, 12);
 }
 
+/* What Holt-Winters forecasts, of that the season, and how far it usually was off. */
+static void smoothed_set(struct group *g) {
+    const struct spr__window *w = g->w;
+    float *forecast = next(g), *season = next(g);
+    for (int32_t j = 0; j < LANES; j++)
+        season[j] = w->wave[g->h[j] % SPR_MAX(w->spec->day, 1)], forecast[j] = w->smooth + season[j];
+    all_lanes(next(g), w->error);
+    memcpy(*g->base, forecast, sizeof(lanes));
+}
+
 static void times(struct group *g) {
     const struct spr__window_spec *s = g->w->spec;
     float *share = next(g), *logs = next(g), per = s->horizon > 1 ? 1 / logf((float)s->horizon) : 0;
@@ -284,6 +295,8 @@ void spr__window_steps(const struct spr__window *w, const int32_t *h, int32_t co
             seasonal_set(&g);
         else
             short_set(&g);
+        if (w->spec->flags & SPR__WINDOW_HYBRID)
+            smoothed_set(&g);
         w->kernels->vasinh((int64_t)smooth * LANES, g.f[0], g.f[0]);
         times(&g);
         for (int32_t j = 0; j < n; j++) {

@@ -232,7 +232,7 @@ static void learn_row(struct spr__analogues *a, int64_t row, double y, double *s
     look(a, row, y, scratch);
     for (int32_t j = 1; j < a->steps; j++) {
         int64_t slot = (a->seen - j + a->steps) % a->steps;
-        if (a->slot_step[slot] == a->seen - j)
+        if (j <= a->count && a->slot_step[slot] == a->seen - j)
             believe(a->sums + (row * a->steps + j) * SUMS,
                     a->guess + ((row * a->steps + slot) * a->steps + j) * GUESSES, y - past[-j]);
     }

@@ -24,15 +24,23 @@ double spr__event_most(const struct event_touch *touch, int64_t t, double lead, 
     return x;
 }
 
+/* Room for one more; called once before the first too, so that readers find an array where no event is near. */
+static int make_room(const struct spr_event_effects *e, struct event_touches *all) {
+    size_t room = SPR_MAX(2 * all->room, 64);
+    if (all->count < all->room)
+        return SPR_OK;
+    struct event_touch *more = spr__grow(e->ctx, all->items, all->room, room, sizeof *more);
+    if (!more)
+        return spr__nomem(e->ctx);
+    all->items = more, all->room = room;
+    return SPR_OK;
+}
+
 static int push(const struct spr_event_effects *e, struct event_touches *all, struct event_touch item, int64_t t,
                 bool shaped) {
-    if (all->count == all->room) {
-        size_t room = SPR_MAX(2 * all->room, 64);
-        struct event_touch *more = spr__grow(e->ctx, all->items, all->room, room, sizeof *more);
-        if (!more)
-            return spr__nomem(e->ctx);
-        all->items = more, all->room = room;
-    }
+    int rc = make_room(e, all);
+    if (rc < 0)
+        return rc;
     item.shaped = shaped;
     for (int32_t i = 0; shaped && i < e->grid; i++)
         for (int32_t j = 0; j < e->grid; j++)
@@ -77,8 +85,7 @@ int spr__event_touches(const struct spr_event_effects *e, int64_t from, int64_t 
     struct window *w = spr__alloc(e->ctx, (size_t)e->kinds + 1, sizeof *w);
     size_t windows = 0;
     out->first = spr__alloc(e->ctx, (size_t)steps + 1, sizeof *out->first);
-    if (!w || !out->first)
-        rc = spr__nomem(e->ctx);
+    rc = !w || !out->first ? spr__nomem(e->ctx) : make_room(e, out);
     for (size_t i = 0; rc == SPR_OK && i < out->span_count; i++) {
         if (!i || out->spans[i].kind != out->spans[i - 1].kind)
             w[windows++] = (struct window){i, i, i};

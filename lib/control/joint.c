@@ -4,7 +4,7 @@
  * past (lib/forecast/analogue.h); the means are summed per host, and the sum gets the quantiles of what such sums
  * missed before in units of how sure they were, all VMs of the host at the same instant, so their correlation is kept
  * (percentiles are never summed). It is mixed with the forecast of the host's own series per host, step ahead and level
- * by (recent pinball loss)^-6.
+ * by (recent pinball loss)^-6 where it has proved to be better than it.
  */
 #include "control/control.h"
 #include "forecast/analogue.h"
@@ -12,6 +12,7 @@
 #define WINDOW  2016 /* residuals kept per host and step ahead */
 #define LEAST   24   /* so many before the opinion counts */
 #define REFRESH 12   /* steps between looks at the residuals' quantiles */
+#define PROOF   0.99 /* the sum counts where it loses at most so much of what the host's own series loses */
 #define UNSURE  0.25 /* share of the mean squared miss that is added to what the VMs expect of themselves */
 #define NUMBERS (INT64_C(1) << 26) /* most that the VMs' histories may take together */
 
@@ -245,6 +246,8 @@ int spr__joint_mix(spr_controller *c, spr_forecast **forecast) {
         return spr__nomem(c->ctx);
     for (size_t k = 0; k < cells * K; k++) {
         double a = j->loss[0][k], b = j->loss[1][k], best = fmin(a, b), wa = weight(a, best), wb = weight(b, best);
+        if (b > PROOF * a) /* an average of the two would only delay what the better one saw */
+            wa = 1, wb = 0;
         bool running = (k / K) % (size_t)j->steps == 0;
         mixed[k] = running ? own[k] : (wa * own[k] + wb * j->said[1][slot * cells * K + k]) / (wa + wb);
     }

@@ -42,7 +42,7 @@ part_sanitize() {
 
 part_valgrind() {
     plain || return 1
-    tests_in "$build/plain" --suite unit --timeout-multiplier 30 --wrapper \
+    tests_in "$build/plain" --suite unit --no-suite long --timeout-multiplier 30 --wrapper \
         'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible'
 }
 

@@ -75,14 +75,14 @@ class Controller(Maker):
                  router: Union[Router, Table, None] = None, forecaster: Union[ForecasterMethod, Table, str, None] = None,
                  planner: Union[PlannerMethod, Table, None] = None, store: Union[Store, Table, None] = None,
                  plan: Optional[PlanOpts] = None, automation: Automation = Automation.ADVISE, horizon: int = 0,
-                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0,
+                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0, joint: int = 0,
                  event: Optional[Callable[[LifecycleEvent], object]] = None) -> None:
         self._p = None
         keep: list[Any] = []
         plan_c = None if plan is None else write(plan, keep)
         keep.append(plan_c)
         opts = options("spr_controller_opts", keep, plan=plan_c, automation=automation, horizon=horizon,
-                       history_steps=history_steps, refit_s=refit_s, fence=fence)
+                       history_steps=history_steps, refit_s=refit_s, fence=fence, joint=joint)
         if isinstance(forecaster, str):
             forecaster = _forecast.builtin(forecaster)
         for kind, backend in (("source", source), ("driver", driver), ("router", router), ("forecaster", forecaster),

@@ -195,17 +195,18 @@ def scenario_struct(fleet: Fleet, numbers: ScenarioNumbers, keep: list[Any]) -> 
 
 
 def run(context: Context, series: Series, scenario: Any, *, world: Optional[Any] = None, policies: Iterable[Policy] = (),
-        forecaster: Union[ForecasterMethod, Table, str, None] = None,
+        forecaster: Union[ForecasterMethod, Table, str, None] = None, joint: int = 0,
         event: Optional[Callable[[ReplayEvent], object]] = None, step: Optional[Callable[[ReplayStep], object]] = None,
         progress: Optional[Callable[[float, str], object]] = None) -> Verdict:
     """Run the policies (none named = all). `scenario`: an io.Scenario, or (Fleet, ScenarioNumbers).
 
-    The world is the `sim` backend; `world` may be another table of C for its physics.
+    The world is the `sim` backend; `world` may be another table of C for its physics. `joint` NONE (-1): the hosts'
+    totals alone are forecast, without the VMs' own pasts.
     """
     keep: list[Any] = []
     c = scenario_struct(scenario[0], scenario[1], keep) if isinstance(scenario, tuple) else scenario._struct
     opts = blank("spr_replay_opts")
-    opts.world = world or _sim.spr_sim_world()
+    opts.world, opts.joint = world or _sim.spr_sim_world(), joint
     opts.source, opts.driver, opts.router = _sim.spr_sim_source(), _sim.spr_sim_driver(), _sim.spr_sim_router()
     for p in policies:
         opts.policies |= 1 << p

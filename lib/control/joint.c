@@ -151,8 +151,6 @@ static void refresh(struct spr__joint *j) {
         }
 }
 
-static double pinball(double level, double y, double q) { return y > q ? level * (y - q) : (level - 1) * (y - q); }
-
 /* Step `step` closed at the hosts' totals y[row * stride]: what was said of it is compared with it. */
 static void learn(struct spr__joint *j, int64_t step, const double *y, int64_t stride) {
     size_t cells = row_cells(j), K = (size_t)j->levels;
@@ -169,7 +167,7 @@ static void learn(struct spr__joint *j, int64_t step, const double *y, int64_t s
             for (int o = 0; o < 2 && known; o++)
                 for (size_t k = 0; k < K; k++) {
                     double *loss = &j->loss[o][at * K + k];
-                    *loss = *loss * j->forget + pinball(j->level[k], y[row * stride], j->said[o][was * K + k]);
+                    *loss = *loss * j->forget + spr__pinball(j->level[k], y[row * stride], j->said[o][was * K + k]);
                 }
         }
     }

@@ -21,11 +21,8 @@ struct spr_forecaster {
 };
 
 static const struct spr_forecaster_ops *(*const builtin[])(void) = {
-    spr_forecaster_seasonal_naive,
-    spr_forecaster_holt_winters,
-    spr_forecaster_mix,
-    spr_forecaster_combination,
-    spr_forecaster_calibrated,
+    spr_forecaster_seasonal_naive, spr_forecaster_holt_winters, spr_forecaster_mix,
+    spr_forecaster_combination,    spr_forecaster_calibrated,
 };
 
 const struct spr_forecaster_ops *spr_forecaster_by_name(const char *name) {

@@ -71,6 +71,11 @@ static inline int32_t spr__rung_at(const int32_t *rungs, int32_t count, int32_t 
 /* Quantiles (as spr__quantile_sorted has them) of values in any order, which are partly sorted on the way; n >= 1. */
 void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out);
 
+/* Pinball loss (Koenker & Bassett 1978) of saying q for the level when y came. */
+static inline double spr__pinball(double level, double y, double q) {
+    return y > q ? level * (y - q) : (level - 1) * (y - q);
+}
+
 /* Quantile of the standard normal distribution (Acklam's rational approximation, relative error below 1.2e-9). */
 double spr__normal_quantile(double p);
 

@@ -175,8 +175,6 @@ static void consult(const struct mix *m, struct mix_row *r, double y) {
 
 /* ---- scores ---- */
 
-static double pinball(double level, double y, double q) { return y > q ? level * (y - q) : (level - 1) * (y - q); }
-
 /* Losses of what was said of the running step, were it to end at y; into `out`, which may be the losses themselves. */
 static void score(const struct mix *m, const struct mix_row *r, double y, double *out) {
     int32_t K = m->levels, each = m->experts * K;
@@ -190,7 +188,7 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
         const double *said =
             &r->said[(size_t)((r->seen - j) % (m->horizon + 1)) * (size_t)m->said_each + (size_t)j * (size_t)each];
         for (int32_t x = 0; x < each; x++)
-            to[x] = was[x] * m->forget + (r->bound && said[x] > y ? 0 : pinball(m->level[x % K], y, said[x]));
+            to[x] = was[x] * m->forget + (r->bound && said[x] > y ? 0 : spr__pinball(m->level[x % K], y, said[x]));
     }
 }
 

@@ -215,7 +215,8 @@ int spr__train_choose(spr_context *ctx, const struct spr__train_data *data, int3
         return rc;
     for (size_t i = 0; i < data->count; i++)
         top = SPR_MAX(top, data->series[i].resource), low = SPR_MIN(low, data->series[i].resource);
-    t.resources = top >= 0 && low < SPR_RESOURCE_COUNTABLE, t.hot = top > low ? top + 1 : 0;
+    t.resources = top >= 0 && low < SPR_RESOURCE_COUNTABLE;
+    t.hot = top > low ? top + 1 : 0;
     memset(plan, 0, sizeof *plan);
     if (t.length < 2 * (int64_t)horizon + 4 && t.length < horizon + 16)
         return spr__fail(ctx, SPR_E_HISTORY, "train: %d steps ahead need series of at least %d steps; these have %lld",

@@ -103,8 +103,6 @@ static void answer_case(struct measuring *m, int64_t i) {
 
 /* ---- losses ---- */
 
-static double pinball(double y, double q, double p) { return y > q ? p * (y - q) : (p - 1) * (y - q); }
-
 /* Mean over levels, steps and cases, each case in units of its scale. */
 static double loss_of(const struct measuring *m, double *coverage95) {
     int32_t n = m->net->shape.levels, horizon = m->net->spec.horizon, at95 = 0;
@@ -118,7 +116,7 @@ static double loss_of(const struct measuring *m, double *coverage95) {
         const double *q = m->q + r * n;
         double sum = 0;
         for (int32_t k = 0; k < n; k++)
-            sum += pinball(m->y[r], q[k], m->global->level[k]);
+            sum += spr__pinball(m->global->level[k], m->y[r], q[k]);
         loss += sum * m->weight[r] / n, covered += m->y[r] <= q[at95], count++;
     }
     *coverage95 = count > 0 ? covered / count : NAN;
@@ -140,7 +138,7 @@ static int simple_loss(spr_context *ctx, struct measuring *m, int32_t which, dou
         spr__quantiles(e, used, m->global->level, n, quantile);
         for (int64_t i = 0; i < used; i++)
             for (int32_t k = 0; k < n; k++)
-                sum += pinball(e[i], quantile[k], m->global->level[k]) / n;
+                sum += spr__pinball(m->global->level[k], e[i], quantile[k]) / n;
     }
     *loss = used ? sum / (double)used : NAN;
     spr__free(ctx, e, (size_t)SPR_MAX(1, rows), sizeof *e);

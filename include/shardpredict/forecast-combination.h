@@ -15,8 +15,9 @@ extern "C" {
 #endif
 
 /**
- * A combination: quantiles of seasonal naive, last value, weekly naive, Holt-Winters and exponential smoothing (and of whatever
- * else is given) averaged with weights by recent pinball loss, per series and distance. Config: struct spr_combination_opts.
+ * A combination: quantiles of seasonal naive, last value, weekly naive, Holt-Winters, exponential smoothing and of last
+ * week's values (and of whatever else is given) averaged with weights by recent pinball loss, per series and distance.
+ * Where a series does what it never did, the last value takes over at once. Config: struct spr_combination_opts.
  * It fits on the first part of the history, learns the weights on the rest, and fits again on all of it.
  */
 SPR_API const struct spr_forecaster_ops *spr_forecaster_combination(void);

@@ -25,10 +25,13 @@ static void drop_rows(struct combination *c) {
     spr__free(c->ctx, c->young, n, sizeof *c->young);
     spr__free(c->ctx, c->column, n, sizeof *c->column);
     spr__free(c->ctx, c->bounds, n, 1);
+    spr__free(c->ctx, c->watch, n, sizeof *c->watch);
+    spr__free(c->ctx, c->ring, n * (size_t)c->season, sizeof *c->ring);
     spr__free(c->ctx, c->slot_step, (size_t)c->slots, sizeof *c->slot_step);
+    spr__free(c->ctx, c->slot_alarm, (size_t)c->slots * n, sizeof *c->slot_alarm);
     spr__free(c->ctx, c->said, (size_t)c->slots * said_each(c), sizeof *c->said);
-    c->cells = NULL, c->young = NULL, c->column = NULL, c->bounds = NULL, c->slot_step = NULL, c->said = NULL,
-    c->series = 0;
+    c->cells = NULL, c->young = NULL, c->column = NULL, c->bounds = NULL, c->watch = NULL, c->ring = NULL,
+    c->slot_step = NULL, c->slot_alarm = NULL, c->said = NULL, c->series = 0;
 }
 
 static int make_rows(struct combination *c, const struct spr_panel *p) {
@@ -40,10 +43,14 @@ static int make_rows(struct combination *c, const struct spr_panel *p) {
     c->young = spr__alloc(c->ctx, (size_t)p->series, sizeof *c->young);
     c->column = spr__alloc(c->ctx, (size_t)p->series, sizeof *c->column);
     c->bounds = spr__alloc(c->ctx, (size_t)p->series, 1);
+    c->watch = spr__alloc(c->ctx, (size_t)p->series, sizeof *c->watch);
+    c->ring = spr__alloc(c->ctx, (size_t)(p->series * c->season), sizeof *c->ring);
+    c->slot_alarm = spr__alloc(c->ctx, (size_t)(c->slots * p->series), sizeof *c->slot_alarm);
     c->slot_step = spr__alloc(c->ctx, (size_t)c->slots, sizeof *c->slot_step);
     c->said = spr__alloc(c->ctx, (size_t)c->slots * said_each(c), sizeof *c->said);
     c->past = spr__alloc(c->ctx, (size_t)(p->series * p->steps), sizeof *c->past);
-    if (!c->cells || !c->young || !c->column || !c->bounds || !c->slot_step || !c->said || !c->past) {
+    if (!c->cells || !c->young || !c->column || !c->bounds || !c->watch || !c->ring || !c->slot_alarm ||
+        !c->slot_step || !c->said || !c->past) {
         drop_rows(c);
         return spr__nomem(c->ctx);
     }
@@ -91,6 +98,10 @@ static void lend(struct combination *c, int64_t from) {
     }
 }
 
+static double alarm_of(const struct combination *c, int64_t s) {
+    return c->guards ? spr__combination_alarm(&c->watch[s]) : 0;
+}
+
 struct score_job {
     struct combination *c;
     const struct spr_panel *history;
@@ -98,21 +109,34 @@ struct score_job {
     const double *q[COMBINATION_EXPERTS]; /* [series][horizon][level] */
 };
 
+/* What a bound hides may be anything: it is no surprise, and nothing is compared with it. */
+static double seen_at(const struct combination *c, const struct spr_panel *history, int64_t s, int64_t t) {
+    return t < 0 || spr__panel_censored(history, s, t) ? NAN : c->past[s * c->steps + t];
+}
+
+/* The steps from `from` on are looked at: did they do what the series never did? */
+static void watch_past(struct combination *c, const struct spr_panel *history, int64_t s, int64_t from, int64_t to) {
+    for (int64_t t = from; t < to; t++)
+        spr__combination_watch(c, &c->watch[s], seen_at(c, history, s, t), seen_at(c, history, s, t - c->season));
+}
+
 static void score_row(void *arg, size_t row) {
     const struct score_job *j = arg;
     struct combination *c = j->c;
     int64_t s = (int64_t)row;
     if (c->young[s])
         return;
+    watch_past(c, j->history, s, j->passed ? j->origin - j->passed : 0, j->origin);
     spr__combination_forget(c, s, (double)j->passed);
+    struct combination_outcome o = {.times = 1, .alarm = alarm_of(c, s)};
     for (int32_t h = 0; h < c->horizon && j->origin + h < c->steps; h++) {
         const double *q[COMBINATION_EXPERTS];
-        double y = c->past[s * c->steps + j->origin + h];
+        o.y = c->past[s * c->steps + j->origin + h];
+        o.censored = spr__panel_censored(j->history, s, j->origin + h);
         for (int32_t e = 0; e < c->experts; e++)
             q[e] = j->q[e] ? j->q[e] + (s * c->horizon + h) * c->levels : NULL;
-        if (!isnan(y))
-            spr__combination_outcome(c, s, spr__combination_rung(c, h), q, y,
-                                     spr__panel_censored(j->history, s, j->origin + h), 1);
+        if (!isnan(o.y))
+            spr__combination_outcome(c, s, spr__combination_rung(c, h), q, &o);
     }
     spr__combination_round(c, s);
 }
@@ -148,6 +172,21 @@ static int walk(struct combination *c, const struct spr_panel *history) {
 
 /* ---- fit ---- */
 
+/* All of the history has been seen; what comes is compared with its last season. */
+static void begin_watch(struct combination *c, const struct spr_panel *history) {
+    for (int64_t s = 0; s < c->series; s++) {
+        double *ring = &c->ring[s * c->season];
+        c->watch[s] = (struct combination_watch){0};
+        for (int64_t k = 0; k < c->season; k++)
+            ring[k] = NAN;
+        if (c->young[s])
+            continue;
+        watch_past(c, history, s, 0, c->steps);
+        for (int64_t t = SPR_MAX(0, c->steps - c->season); t < c->steps; t++)
+            ring[t % c->season] = seen_at(c, history, s, t);
+    }
+}
+
 static int combination_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
     struct combination *c = state;
     int rc = SPR_OK;
@@ -180,6 +219,8 @@ static int combination_fit(void *state, const struct spr_panel *history, int64_t
         if (rc == SPR_OK && budget && c->turn < 2 * c->experts)
             return SPR_AGAIN;
     }
+    if (rc == SPR_OK)
+        begin_watch(c, history);
     if (rc != SPR_AGAIN)
         drop_past(c);
     return rc;
@@ -198,9 +239,14 @@ static void come_row(void *arg, size_t row) {
     const struct come_job *j = arg;
     struct combination *c = j->c;
     size_t K = (size_t)c->levels, each = (size_t)c->rung_count * K;
-    double y = spr__panel_value(j->panel, (int64_t)row, j->column);
+    struct combination_outcome o = {.y = spr__panel_value(j->panel, (int64_t)row, j->column),
+                                    .censored = spr__panel_censored(j->panel, (int64_t)row, j->column)};
+    double *before = &c->ring[(int64_t)row * c->season + (c->steps + c->seen) % c->season];
+    double shown = o.censored ? NAN : o.y;
+    spr__combination_watch(c, &c->watch[row], shown, *before);
     spr__combination_forget(c, (int64_t)row, 1);
-    if (isnan(y))
+    *before = shown;
+    if (isnan(o.y))
         return;
     for (int32_t slot = 0; slot < c->slots; slot++)
         for (int32_t r = 0; r < c->rung_count; r++) {
@@ -210,9 +256,9 @@ static void come_row(void *arg, size_t row) {
                 continue;
             for (int32_t e = 0; e < c->experts; e++)
                 q[e] = c->expert[e].asked ? said + (size_t)e * each + (size_t)r * K : NULL;
-            double times = (r + 1 < c->rung_count ? c->rungs[r + 1] : c->horizon + 1) - c->rungs[r];
-            spr__combination_outcome(c, (int64_t)row, r, q, y, spr__panel_censored(j->panel, (int64_t)row, j->column),
-                                     times);
+            o.times = (r + 1 < c->rung_count ? c->rungs[r + 1] : c->horizon + 1) - c->rungs[r];
+            o.alarm = c->slot_alarm[slot * c->series + (int64_t)row];
+            spr__combination_outcome(c, (int64_t)row, r, q, &o);
         }
     spr__combination_round(c, (int64_t)row);
 }
@@ -239,6 +285,8 @@ static int remember(struct combination *c) {
                        q + ((size_t)s * (size_t)c->horizon + (size_t)c->rungs[r] - 1) * K, K * sizeof *q);
         spr_forecast_unref(f);
     }
+    for (int64_t s = 0; s < c->series; s++)
+        c->slot_alarm[slot * c->series + s] = alarm_of(c, s);
     c->slot_step[slot] = c->seen;
     return SPR_OK;
 }
@@ -299,7 +347,7 @@ static void mix_row(void *arg, size_t row) {
     for (size_t h = 0; h < H; h++) {
         int32_t r = spr__combination_rung(c, (int32_t)h);
         if (r != rung)
-            spr__combination_shares(c, (int64_t)row, rung = r, weight);
+            spr__combination_shares(c, (int64_t)row, rung = r, alarm_of(c, (int64_t)row), weight);
         double w = weight[j->expert];
         j->out->points[row * H + h] += w * j->points[row * H + h];
         for (size_t k = 0; k < K; k++)
@@ -355,7 +403,7 @@ static void combination_close(void *state) {
 }
 
 static int add_expert(struct combination *c, const struct spr_forecaster_env *env, const struct spr_forecaster_ops *ops,
-                      const void *config, double needs) {
+                      const void *config, double prior, double needs) {
     struct spr_forecaster_opts o = {.size = sizeof o,
                                     .step_ns = env->step_ns,
                                     .horizon = env->horizon,
@@ -364,9 +412,12 @@ static int add_expert(struct combination *c, const struct spr_forecaster_env *en
                                     .config = config};
     int rc = spr_forecaster_create(c->ctx, ops, &o, &c->expert[c->experts].f);
     if (rc == SPR_OK)
-        c->expert[c->experts++].needs = needs;
+        c->expert[c->experts].prior = prior, c->expert[c->experts++].needs = needs;
     return rc;
 }
+
+/* What follows the level at once is believed more before anything is known: it cannot go far wrong. */
+#define FOLLOWER 2
 
 static int add_builtin(struct combination *c, const struct spr_forecaster_env *env) {
     double week = 7 * (double)SPR__DAY_NS / (double)env->step_ns;
@@ -374,15 +425,17 @@ static int add_builtin(struct combination *c, const struct spr_forecaster_env *e
     struct spr_holt_winters_opts hw = {.size = sizeof hw, .period = c->period}, smooth = hw;
     last.period = smooth.period = SPR_NONE;
     weekly.period = week;
-    int rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &day, 0);
+    int rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &day, 1, 0);
     if (rc == SPR_OK)
-        rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &last, 0);
+        rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &last, FOLLOWER, 0);
     if (rc == SPR_OK && week >= 1 && week <= 1 << 20) /* three weeks, or it cannot be judged */
-        rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &weekly, 3 * week);
+        rc = add_expert(c, env, spr_forecaster_seasonal_naive(), &weekly, 1, 3 * week);
     if (rc == SPR_OK)
-        rc = add_expert(c, env, spr_forecaster_holt_winters(), &hw, 0);
+        rc = add_expert(c, env, spr_forecaster_holt_winters(), &hw, 1, 0);
     if (rc == SPR_OK)
-        rc = add_expert(c, env, spr_forecaster_holt_winters(), &smooth, 0);
+        rc = add_expert(c, env, spr_forecaster_holt_winters(), &smooth, FOLLOWER, 0);
+    if (rc == SPR_OK)
+        rc = add_expert(c, env, spr__forecaster_range(), NULL, 1, 0);
     return rc;
 }
 
@@ -393,7 +446,7 @@ static int add_given(struct combination *c, const struct spr_forecaster_env *env
         struct spr_combination_expert x;
         rc = spr__opts_copy(c->ctx, "spr_combination_expert", &o->experts[k], &x, sizeof x);
         if (rc == SPR_OK)
-            rc = add_expert(c, env, x.ops, x.config, 0);
+            rc = add_expert(c, env, x.ops, x.config, 1, 0);
     }
     return rc;
 }
@@ -414,6 +467,7 @@ static int combination_open(const struct spr_forecaster_env *env, void **state) 
     c->ctx = ctx;
     c->step_ns = env->step_ns, c->horizon = env->horizon, c->levels = env->level_count, c->level = env->levels;
     c->period = o.period > 0 ? o.period : fmax(1, day);
+    c->season = (int64_t)fmax(1, round(c->period));
     c->keep = o.memory == SPR_NONE ? 1 : exp(-1 / (o.memory ? (double)o.memory : fmax(14 * day, 14)));
     c->rung_count = spr__rungs(c->horizon, c->rungs);
     c->stride = SPR_MAX(1, c->horizon / 12);

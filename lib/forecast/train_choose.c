@@ -123,7 +123,10 @@ static void short_history(const struct task *t, struct spr__train_plan *p) {
     if (minutes(t)) /* loads persist: from where they are, not from where they were in the mean */
         a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST, a.weight = SPR__WEIGHT_UNIT;
     add(p, &a, minutes(t) ? 3 : 5);
-    p->tail_series = true;
+    /* Whole series held out tell of series never seen: too harsh where the same ones, long enough, will be asked for.
+     */
+    p->tail = 4 * t->horizon;
+    p->tail_series = t->day || t->length < 2 * (a.spec.context + p->tail);
 }
 
 /* The next minutes of loads that persist (totals of hosts): the last day itself counts more than its summary. */

@@ -8,6 +8,7 @@
 
 #include "failing_alloc.h"
 #include "forecast/member.h"
+#include "forecast/train.h"
 
 enum { SERIES = 12, STEPS = 420, H = 6, HOUR = 3600 };
 #define STEP_NS (HOUR * INT64_C(1000000000))
@@ -91,6 +92,28 @@ static void a_trained_model_beats_the_simple_forecasts_on_what_it_did_not_see(vo
     assert_true(info.loss > 0 && info.loss < info.naive_loss);
     assert_true(info.coverage95 > .8);
     spr_model_unref(m);
+    spr_context_unref(ctx);
+}
+
+/* Few whole series, held out, once made a model of long weekly series half as wide again as it had to be. */
+static void only_short_series_are_held_out_whole(void **state) {
+    enum { WEEK_S = 7 * 86400 };
+    static const struct {
+        int64_t step_s, length;
+        bool whole;
+    } cases[] = {{WEEK_S, 1600, false}, {WEEK_S, 300, true}, {300, 288, true}, {300, 1000, true}, {3600, 700, false}};
+    spr_context *ctx = context(NULL, 1);
+    (void)state;
+    for (size_t i = 0; i < SPR_ARRAY_LEN(cases); i++) {
+        struct spr__train_series s[2] = {{.n = cases[i].length, .resource = -1}, {.n = 80, .resource = -1}};
+        struct spr__train_data data = {.series = s, .count = 1 + (i == 0)};
+        struct spr__train_plan plan;
+        assert_int_equal(
+            spr__train_choose(ctx, &data, SPR_MODEL_NET, cases[i].step_s * INT64_C(1000000000), 13, 0, 0, 1, &plan),
+            SPR_OK);
+        assert_true(plan.tail_series == cases[i].whole);
+        assert_true(plan.tail_series || plan.tail >= 13);
+    }
     spr_context_unref(ctx);
 }
 
@@ -328,6 +351,7 @@ static void every_allocation_may_fail(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_trained_model_beats_the_simple_forecasts_on_what_it_did_not_see),
+        cmocka_unit_test(only_short_series_are_held_out_whole),
         cmocka_unit_test(models_are_the_same_bytes_for_any_order_of_work_and_any_budget),
         cmocka_unit_test(updates_answer_what_one_longer_history_answers),
         cmocka_unit_test(awkward_series_get_a_sensible_answer),

@@ -76,14 +76,17 @@ static double peak_loss(const struct spr_forecaster_ops *ops, const struct trace
 }
 
 static const struct spr_forecaster_ops *method(int i) {
-    return i == 0 ? spr_forecaster_seasonal_naive() : i == 1 ? spr_forecaster_holt_winters() : spr_forecaster_mix();
+    return i == 0   ? spr_forecaster_seasonal_naive()
+           : i == 1 ? spr_forecaster_holt_winters()
+           : i == 2 ? spr_forecaster_mix()
+                    : spr_forecaster_combination();
 }
 
 static void peaks_from_before_a_capacity_fell_are_remembered(void **state) {
     (void)state;
     static struct trace x;
     cut(&x, STEPS - 5 * DAY);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         double with = peak_loss(method(i), &x, true), without = peak_loss(method(i), &x, false);
         print_message("# %s, cut five days ago: %.3f with the marks, %.3f without\n", method(i)->name, with, without);
         assert_true(with < 0.97 * without);
@@ -94,7 +97,7 @@ static void a_trace_that_was_always_cut_is_not_made_worse_by_marks(void **state)
     (void)state;
     static struct trace x;
     cut(&x, 0);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         double with = peak_loss(method(i), &x, true), without = peak_loss(method(i), &x, false);
         print_message("# %s, always cut: %.3f with the marks, %.3f without\n", method(i)->name, with, without);
         assert_true(with < 1.02 * without);

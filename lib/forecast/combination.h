@@ -24,6 +24,7 @@ struct combination_watch {
     double most[COMBINATION_VIEWS]; /* the largest so far, forgotten */
     double peak[COMBINATION_VIEWS]; /* of the running surprise */
     int64_t run, seen;              /* steps of the running surprise; differences seen */
+    double last, others;            /* what the last value and the weighted mean lost of what was said in it */
 };
 
 /* Losses of one series at one distance, and what follows from them. */

@@ -13,7 +13,8 @@
 #define RATE         0.25 /* step of the insurance */
 #define UNHEARD      1.35 /* times the largest difference to a season ago, and it is a surprise */
 #define VIEW         0.25 /* of a season: over so much the running mean of the differences goes */
-#define STALE        20   /* times faster is forgotten what was learnt before a surprise */
+#define TRUST        4 /* power of what the others lost to what the last value lost in a surprise, where it lost more */
+#define STALE        20 /* times faster is forgotten what was learnt before a surprise */
 
 void spr__combination_watch(const struct combination *c, struct combination_watch *w, double y, double before) {
     double d = y - before, view[COMBINATION_VIEWS];
@@ -28,6 +29,8 @@ void spr__combination_watch(const struct combination *c, struct combination_watc
         surprise = surprise || view[k] > UNHEARD * w->most[k];
     surprise = surprise && c->season > 1 && w->seen >= c->season && w->run < c->season;
     w->seen++, w->run = surprise ? w->run + 1 : 0;
+    if (!surprise)
+        w->last = w->others = 0;
     for (int k = 0; k < COMBINATION_VIEWS; k++) {
         w->peak[k] = fmax(w->peak[k], view[k]);
         if (!surprise)
@@ -36,8 +39,8 @@ void spr__combination_watch(const struct combination *c, struct combination_watc
 }
 
 double spr__combination_alarm(const struct combination_watch *w) {
-    double n = (double)w->run;
-    return n * n / (1 + n * n);
+    double n = (double)w->run, trust = w->last > w->others ? pow(w->others / w->last, TRUST) : 1;
+    return trust * n * n / (1 + n * n);
 }
 
 static double pinball(const struct combination *c, const double *q, double y, bool censored) {
@@ -49,16 +52,16 @@ static double pinball(const struct combination *c, const double *q, double y, bo
     return sum / c->levels;
 }
 
-/* Loss of the mean of the experts by weight: less than the mean of their losses. */
+/* Loss of the mean of the experts by weight: less than the mean of their losses. `alarm` of it is the last value. */
 static double pinball_mixed(const struct combination *c, const double *weight, const double *const *q,
-                            const struct combination_outcome *o) {
+                            const struct combination_outcome *o, double alarm) {
     double sum = 0;
     for (int32_t k = 0; k < c->levels; k++) {
         double mixed = 0;
         for (int32_t e = 0; e < c->experts; e++)
             mixed += q[e] && weight[e] > 0 ? weight[e] * q[e][k] : 0;
-        if (o->alarm > 0)
-            mixed += o->alarm * (q[COMBINATION_LAST][k] - mixed);
+        if (alarm > 0)
+            mixed += alarm * (q[COMBINATION_LAST][k] - mixed);
         double d = o->y - mixed;
         sum += d > 0 ? c->level[k] * d : o->censored ? 0 : (c->level[k] - 1) * d;
     }
@@ -70,8 +73,13 @@ void spr__combination_outcome(struct combination *c, int64_t series, int32_t run
     struct combination_cell *x = spr__combination_cell(c, series, rung);
     for (int32_t e = 0; e < c->experts; e++)
         x->round[e] += q[e] ? o->times * pinball(c, q[e], o->y, o->censored) : 0;
-    x->round_mixed += o->times * pinball_mixed(c, x->weight, q, o);
+    x->round_mixed += o->times * pinball_mixed(c, x->weight, q, o, o->alarm);
     x->outcomes += o->times;
+    if (o->alarm > 0) {
+        struct combination_watch *w = &c->watch[series];
+        w->last += o->times * pinball(c, q[COMBINATION_LAST], o->y, o->censored);
+        w->others += o->times * pinball_mixed(c, x->weight, q, o, 0);
+    }
 }
 
 /*

@@ -21,7 +21,7 @@ struct spr__train_series {
 };
 
 /* What a window weighs in the loss. */
-enum spr__train_weight { SPR__WEIGHT_UNIT = 0, SPR__WEIGHT_MIX = 1, SPR__WEIGHT_OWA = 2 };
+enum spr__train_weight { SPR__WEIGHT_UNIT = 0, SPR__WEIGHT_MIX = 1, SPR__WEIGHT_OWA = 2, SPR__WEIGHT_SIZE = 3 };
 
 struct spr__train_setting {
     struct spr__window_spec spec;

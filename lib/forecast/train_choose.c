@@ -121,7 +121,7 @@ static void short_history(const struct task *t, struct spr__train_plan *p) {
     a.weight = SPR__WEIGHT_MIX, a.steps = SPR_MIN(t->horizon, 24);
     a.dropout = .2, a.windows = 40000, a.iterations = 2500;
     if (minutes(t)) /* loads persist: from where they are, not from where they were in the mean */
-        a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST, a.weight = SPR__WEIGHT_UNIT;
+        a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_STAY, a.weight = SPR__WEIGHT_SIZE, a.mixed = .5;
     add(p, &a, minutes(t) ? 3 : 5);
     /* Whole series held out tell of series never seen: too harsh where the same ones, long enough, will be asked for.
      */
@@ -133,7 +133,8 @@ static void short_history(const struct task *t, struct spr__train_plan *p) {
 static void fine_minutes_ahead(const struct task *t, struct spr__train_plan *p) {
     struct spr__train_setting a = common(t, 7);
     a.spec.norm = t->day;
-    a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_SEQUENCE | SPR__WINDOW_CALENDAR | SPR__WINDOW_LAST;
+    a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_SEQUENCE | SPR__WINDOW_CALENDAR | SPR__WINDOW_STAY;
+    a.weight = SPR__WEIGHT_SIZE;
     a.units = 2 * UNITS, a.dropout = .2, a.windows = 40000, a.iterations = 2000;
     add(p, &a, 2);
     p->tail = 2 * t->day, p->calibrate = true;

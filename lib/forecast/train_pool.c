@@ -180,6 +180,8 @@ static void weigh(struct drawing *d) {
         double w = 1;
         if (d->setting->weight == SPR__WEIGHT_MIX)
             w = 1 + SPR_MIN(d->a[i] / a, 10) + SPR_MIN(d->c[i] / c, 10);
+        else if (d->setting->weight == SPR__WEIGHT_SIZE) /* a miss counts as large as it is, whose ever it is */
+            w = SPR_MIN(d->c[i] / c, 10);
         else if (d->setting->weight == SPR__WEIGHT_OWA)
             w = SPR_MIN(d->a[i] / a, 10);
         d->pool->weight[i] = (float)w;

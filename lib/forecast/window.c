@@ -5,7 +5,7 @@
 static const int32_t spans[] = {3, 6, 12, 24, 48, 72, 144, 168, 288, 576, 2016};
 static const float compact_levels[] = {.5f, .95f};
 static const float full_levels[] = {.1f, .25f, .5f, .75f, .9f, .95f, .99f};
-enum { SPANS = SPR_ARRAY_LEN(spans), SEQUENCE = 168, RECENT = 12 };
+enum { SPANS = SPR_ARRAY_LEN(spans), SEQUENCE = 168, RECENT = 12, LATELY = 48 };
 
 /* ---- sizes ---- */
 
@@ -15,7 +15,7 @@ bool spr__window_spec_ok(const struct spr__window_spec *s) {
            s->context <= SPR__WINDOW_CONTEXT_MAX && s->norm >= 2 && s->norm <= s->context && s->day >= 0 &&
            s->day <= s->context && s->shifts >= 1 && s->shifts <= SPR__WINDOW_SHIFTS_MAX && s->shifts % 2 == 1 &&
            s->stride >= 1 && (s->day == 0 || (int64_t)(s->shifts / 2) * s->stride < s->day) && s->flags >= 0 &&
-           s->flags < 128 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
+           s->flags < 256 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
            (!(s->flags & SPR__WINDOW_SINGLE) || (s->day > 0 && s->context >= week + s->day)) &&
            (!(s->flags & SPR__WINDOW_CALENDAR) || s->day > 0) && s->resource >= 0 && s->resource <= SPR_RESOURCES_MAX;
 }
@@ -171,6 +171,14 @@ static double mean_values(const double *y, int32_t n) {
     return sum / n;
 }
 
+/* Loads that stay where they are: a unit is what a step usually changes, of the whole window and lately. */
+static void scale_by_change(struct spr__window *w, const double *context, const double *norm, double mean) {
+    int32_t n = w->spec->context, lately = SPR_MIN(LATELY, n);
+    double change = (mean_step(norm, w->spec->norm, 1) + mean_step(context + n - lately, lately, 1)) / 2;
+    w->level = context[n - 1];
+    w->spread = SPR_MAX(change, .001 * fabs(mean) + 1e-7 * w->unit + 1e-300);
+}
+
 void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec,
                       const struct spr__net_kernels *kernels, const double *context, double unit, float *memory) {
     int32_t n = spec->context, recent = SPR_MIN(RECENT, n);
@@ -180,6 +188,8 @@ void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec
     w->z = memory, w->scratch = memory + n, w->wave = memory + 2 * (size_t)n;
     w->level = spec->flags & SPR__WINDOW_LAST ? mean_values(context + n - recent, recent) : mean;
     w->spread = SPR_MAX(mean_apart(norm, spec->norm, mean), .02 * fabs(w->level) + 1e-7 * unit + 1e-300);
+    if (spec->flags & SPR__WINDOW_STAY)
+        scale_by_change(w, context, norm, mean);
     w->change = mean_step(context, n, 1);
     w->season = spec->day && spec->day < n ? mean_step(context, n, spec->day) : w->change;
     w->mean_abs = mean_apart(context, n, 0);

@@ -16,7 +16,8 @@ enum spr__window_flag {
     SPR__WINDOW_CALENDAR = 8, /* time of day and week of the target */
     SPR__WINDOW_SINGLE = 16,  /* days 3 to 7 one by one, neighbours of days 1 and 7 */
     SPR__WINDOW_LAST = 32,    /* level = mean of the last 12 steps instead of the whole window */
-    SPR__WINDOW_HYBRID = 64   /* answers start from Holt-Winters over the window */
+    SPR__WINDOW_HYBRID = 64,  /* answers start from Holt-Winters over the window */
+    SPR__WINDOW_STAY = 128    /* level = the last value, spread = how much a step changes, answers start from there */
 };
 
 /* Stored in model files as it is: eight 32-bit numbers. */

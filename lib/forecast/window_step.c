@@ -300,7 +300,7 @@ void spr__window_steps(const struct spr__window *w, const int32_t *h, int32_t co
         w->kernels->vasinh((int64_t)smooth * LANES, g.f[0], g.f[0]);
         times(&g);
         for (int32_t j = 0; j < n; j++) {
-            base[i + j] = first[j];
+            base[i + j] = w->spec->flags & SPR__WINDOW_STAY ? 0 : first[j];
             for (int32_t k = 0; k < width; k++)
                 out[(int64_t)(i + j) * width + k] = g.f[k][j];
         }

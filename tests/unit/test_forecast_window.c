@@ -139,6 +139,34 @@ static void a_spec_that_cannot_be_is_refused(void **state) {
     assert_false(spr__window_spec_ok(&s));
 }
 
+/* Far from its mean, and calmer lately than before: the answer starts at the last value, in units of a step's change.
+ */
+static void loads_that_stay_are_seen_from_where_they_are(void **state) {
+    enum { STEPS = 240, H = 3 };
+    static const int32_t h[H] = {0, 1, 2};
+    struct spr__window_spec spec = {
+        .horizon = H, .context = STEPS, .norm = STEPS, .day = 24, .shifts = 1, .stride = 1, .flags = SPR__WINDOW_STAY};
+    double y[STEPS];
+    float memory[2 * STEPS], base[H], *out = malloc(sizeof *out * H * (size_t)spr__window_features(&spec));
+    struct spr__window w = {.origin = 0, .resource = -1};
+    (void)state;
+    assert_non_null(out);
+    assert_true(spr__window_spec_ok(&spec));
+    for (int t = 0; t < STEPS; t++) /* up and down by 4, the last 48 steps by 1 */
+        y[t] = t < STEPS - 48 ? 10 + 4 * (t % 2) : 50 + t % 2;
+    spr__window_open(&w, &spec, spr__net_kernels_for(SPR_SIMD_PLAIN), y, 1, memory);
+    spr__window_steps(&w, h, H, out, base);
+    assert_true(w.level == y[STEPS - 1] && w.z[STEPS - 1] == 0);
+    assert_true(w.spread > 1.5 && w.spread < 3); /* half of it is what it did lately */
+    for (int i = 0; i < H; i++)
+        assert_true(base[i] == 0);
+    for (int t = 0; t < STEPS; t++)
+        y[t] = 7; /* nothing moves: a unit that is no number would follow */
+    spr__window_open(&w, &spec, spr__net_kernels_for(SPR_SIMD_PLAIN), y, 1, memory);
+    assert_true(w.spread > 0 && w.z[0] == 0);
+    free(out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gaps_are_closed_by_what_lies_before_them),
@@ -146,6 +174,7 @@ int main(void) {
         cmocka_unit_test(the_sorting_network_sorts_every_lane),
         cmocka_unit_test(same_phase_features_come_from_the_same_phase),
         cmocka_unit_test(features_are_free_of_units),
+        cmocka_unit_test(loads_that_stay_are_seen_from_where_they_are),
         cmocka_unit_test(a_spec_that_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

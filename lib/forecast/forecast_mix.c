@@ -7,6 +7,8 @@
  */
 #include "forecast/mix.h"
 
+#define MIX_WORTH 0.99 /* the mixture with the model counts where it loses at most so much of the one without */
+
 /* ---- history ---- */
 
 /* Columns kept: two weeks, the horizon, and some to slide in. */
@@ -192,7 +194,9 @@ static void score(const struct mix *m, const struct mix_row *r, double y, double
     }
 }
 
-static void mix_row(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *out) {
+/* What the first `experts` of them say together. */
+static void mix_row(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, int experts,
+                    double *out) {
     int32_t K = m->levels;
     const double *said =
         &r->said[(size_t)(r->seen % (m->horizon + 1)) * (size_t)m->said_each + (size_t)(j * m->experts * K)];
@@ -200,10 +204,10 @@ static void mix_row(const struct mix *m, const struct mix_row *r, const double *
         /* As shares of the best loss, so that no scale is too large or small; a series of zeros: every expert is right.
          */
         double best = INFINITY, weights = 0, sum = 0;
-        for (int e = 0; e < m->experts; e++)
+        for (int e = 0; e < experts; e++)
             best = fmin(best, loss[(j * m->experts + e) * K + k]);
         best += 1e-6 * r->scale;
-        for (int e = 0; e < m->experts; e++) {
+        for (int e = 0; e < experts; e++) {
             double l = loss[(j * m->experts + e) * K + k] + 1e-6 * r->scale, w = l > 0 ? best / l : 1;
             w = w * w * w;
             w *= w;
@@ -216,6 +220,56 @@ static void mix_row(const struct mix *m, const struct mix_row *r, const double *
     }
 }
 
+/* The mixture without the model, level by level the one with it where that has proved to be better. */
+static void answer(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *out) {
+    double with[MIX_LEVELS];
+    mix_row(m, r, loss, j, MIX_CHEAP, out);
+    if (!m->model)
+        return;
+    mix_row(m, r, loss, j, MIX_MOST, with);
+    for (int32_t k = 0; k < m->levels; k++) {
+        out[k] = m->counts[j * m->levels + k] ? with[k] : out[k];
+        if (k && out[k] < out[k - 1])
+            out[k] = out[k - 1];
+    }
+}
+
+/* ---- does the model earn its place? ---- */
+
+static double *mixed_at(const struct mix *m, const struct mix_row *r, int64_t step, int32_t j, int with) {
+    return &r->mixed[(((step % (m->horizon + 1)) * (m->horizon + 1) + j) * 2 + with) * m->levels];
+}
+
+/* The running step ends at y: score what both mixtures said of it, and note what they say from here. */
+static void try_both(const struct mix *m, struct mix_row *r, double y) {
+    int32_t K = m->levels;
+    for (int32_t j = 1; j <= m->horizon; j++)
+        for (int with = 0; with < 2; with++) {
+            const double *said = mixed_at(m, r, r->seen - j + m->horizon + 1, j, with);
+            double *loss = &r->mixed_loss[(j * 2 + with) * K];
+            for (int32_t k = 0; k < K && r->seen - j >= r->first_mixed; k++)
+                loss[k] = loss[k] * m->forget + (r->bound && said[k] > y ? 0 : spr__pinball(m->level[k], y, said[k]));
+        }
+    for (int32_t j = 1; j <= m->horizon; j++) {
+        mix_row(m, r, r->loss, j, MIX_CHEAP, mixed_at(m, r, r->seen, j, 0));
+        mix_row(m, r, r->loss, j, MIX_MOST, mixed_at(m, r, r->seen, j, 1));
+    }
+}
+
+/* One series is too few to tell in a day; all rows together, each in its own scale. */
+void spr__mix_prove(struct mix *m) {
+    int32_t K = m->levels;
+    for (int32_t x = 0; x < (m->horizon + 1) * K; x++) {
+        double sum[2] = {0, 0};
+        for (int64_t i = 0; i < m->count; i++) {
+            const struct mix_row *r = &m->rows[i];
+            for (int with = 0; with < 2 && r->seen - r->first_mixed >= MIX_PROOF + m->horizon && r->scale > 0; with++)
+                sum[with] += r->mixed_loss[(x / K * 2 + with) * K + x % K] / r->scale;
+        }
+        m->counts[x] = sum[0] > 0 && sum[1] <= MIX_WORTH * sum[0];
+    }
+}
+
 /* ---- slots ---- */
 
 double spr__mix_raise(const struct mix *m, struct mix_row *r, double y) {
@@ -225,7 +279,7 @@ double spr__mix_raise(const struct mix *m, struct mix_row *r, double y) {
     if (r->tabulated < 0 || r->seen - 1 < r->first_said)
         return y;
     r->seen--; /* what was said of this step a step ago */
-    mix_row(m, r, r->loss, 1, said);
+    answer(m, r, r->loss, 1, said);
     r->seen++;
     return fmax(y, said[m->median]);
 }
@@ -244,6 +298,8 @@ void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch) 
     if (spr__mix_must_consult(r, y))
         consult(m, r, y);
     score(m, r, y, r->loss);
+    if (m->model)
+        try_both(m, r, y);
     push(m, r, y);
     if (tables_old(m, r))
         tabulate(m, r, scratch);
@@ -254,7 +310,7 @@ void spr__mix_remember(struct mix *m, struct mix_row *r, double y) { push(m, r, 
 
 void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch) {
     tabulate(m, r, scratch);
-    r->first_said = r->seen;
+    r->first_said = r->first_mixed = r->seen;
 }
 
 void spr__mix_level(const struct mix *m, struct mix_row *r) {
@@ -266,6 +322,8 @@ void spr__mix_level(const struct mix *m, struct mix_row *r) {
                 best = fmin(best, loss[e * K]);
             loss[MIX_MODEL * K] = best;
         }
+    memset(r->mixed_loss, 0, (size_t)(2 * (m->horizon + 1) * K) * sizeof *r->mixed_loss);
+    r->first_mixed = r->seen; /* what was said of steps that it learnt from proves nothing */
 }
 
 /*
@@ -290,7 +348,7 @@ void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *po
         memcpy(scratch, r->loss, (size_t)m->said_each * sizeof *scratch);
     }
     for (int32_t h = first; h < m->horizon; h++)
-        mix_row(m, r, scratch, isnan(now) ? h + 1 : h, &quantiles[h * K]);
+        answer(m, r, scratch, isnan(now) ? h + 1 : h, &quantiles[h * K]);
     for (int32_t h = 0; h < m->horizon; h++)
         points[h] = quantiles[h * K + m->median];
     *r = saved;

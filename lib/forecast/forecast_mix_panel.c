@@ -3,6 +3,8 @@
 #include "forecast/mix.h"
 #include "forecast/answer.h"
 
+static size_t counts_size(const struct mix *m) { return (size_t)((m->horizon + 1) * m->levels); }
+
 static void forget_rows(struct mix *m) {
     spr__free(m->ctx, m->rows, (size_t)m->count, sizeof *m->rows);
     spr__free(m->ctx, m->block, m->block_size, sizeof *m->block);
@@ -13,7 +15,8 @@ static void forget_rows(struct mix *m) {
     spr__free(m->ctx, m->points, ahead, sizeof *m->points);
     spr__free(m->ctx, m->column, (size_t)m->count, sizeof *m->column);
     m->rows = NULL, m->block = NULL, m->bins = NULL, m->scratch = NULL;
-    m->opinion = NULL, m->points = NULL, m->column = NULL;
+    spr__free(m->ctx, m->counts, counts_size(m), sizeof *m->counts);
+    m->opinion = NULL, m->points = NULL, m->column = NULL, m->counts = NULL;
     m->count = 0;
 }
 
@@ -86,7 +89,8 @@ static double *cut(double **from, int64_t n) {
 
 static int make_rows(struct mix *m, int64_t count) {
     int64_t J = m->horizon + 1, K = m->levels;
-    int64_t each = 3 * m->room + J * K + J * MIX_BINS * K + J * m->said_each + m->said_each;
+    int64_t each = 3 * m->room + J * K + J * MIX_BINS * K + J * m->said_each + m->said_each, pair = 2 * J * K;
+    each += m->model ? (J + 1) * pair : 0;
     forget_rows(m);
     m->count = count;
     m->block_size = (size_t)(count * each);
@@ -99,7 +103,8 @@ static int make_rows(struct mix *m, int64_t count) {
     if (m->model)
         opinions = (m->opinion = spr__alloc(m->ctx, ahead * (size_t)m->levels, sizeof *m->opinion)) &&
                    (m->points = spr__alloc(m->ctx, ahead, sizeof *m->points)) &&
-                   (m->column = spr__alloc(m->ctx, (size_t)count, sizeof *m->column));
+                   (m->column = spr__alloc(m->ctx, (size_t)count, sizeof *m->column)) &&
+                   (m->counts = spr__alloc(m->ctx, counts_size(m), sizeof *m->counts));
     if (!m->rows || !m->block || !m->bins || !m->scratch || !opinions) {
         forget_rows(m);
         return spr__nomem(m->ctx);
@@ -114,6 +119,8 @@ static int make_rows(struct mix *m, int64_t count) {
         r->after = cut(&at, J * MIX_BINS * K);
         r->said = cut(&at, J * m->said_each);
         r->loss = cut(&at, m->said_each);
+        r->mixed = m->model ? cut(&at, J * pair) : NULL;
+        r->mixed_loss = m->model ? cut(&at, pair) : NULL;
         r->bin = &m->bins[i * m->week];
         r->opinion = m->opinion ? m->opinion + i * (m->horizon - 1) * m->levels : NULL;
         r->tabulated = r->consulted = -1;
@@ -191,6 +198,7 @@ static int take_steps(struct mix *m, struct job *j) {
         if (rc < 0)
             return rc;
         spr__parallel(m->ctx, (size_t)m->count, close_row, j);
+        spr__mix_prove(m);
         struct spr_panel one = {.size = sizeof one,
                                 .data = m->column,
                                 .series = m->count,
@@ -225,6 +233,8 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
     rc = take_steps(m, &j);
     for (int64_t i = 0; i < m->count && rc == SPR_OK && m->model; i++)
         spr__mix_level(m, &m->rows[i]);
+    if (rc == SPR_OK && m->model)
+        spr__mix_prove(m);
     return rc;
 }
 

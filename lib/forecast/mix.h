@@ -19,7 +19,8 @@ enum {
     MIX_BINS = 5,
     MIX_NEAR = 60,
     MIX_LOOKS = 2,
-    MIX_LEVELS = 64
+    MIX_LEVELS = 64,
+    MIX_PROOF = 24 /* steps that both mixtures are scored on before the one with the model may speak */
 };
 
 struct mix_row {
@@ -34,6 +35,9 @@ struct mix_row {
     const double *opinion; /* [horizon - 1][level] of the model, NULL = there is none */
     double *said;          /* [seen % (horizon + 1)][j][expert][level] */
     double *loss;          /* [j][expert][level] */
+    double *mixed;         /* [seen % (horizon + 1)][j][with][level] both mixtures; only where there is a model */
+    double *mixed_loss;    /* [j][with][level] */
+    int64_t first_mixed;   /* step of the first pair of mixtures that counts */
     uint8_t *bin;          /* [week] scratch */
 };
 
@@ -49,6 +53,7 @@ struct mix {
     uint8_t *bins;
     double *scratch; /* [row][scratch_size] */
     void *model;     /* state of spr_forecaster_model, or NULL */
+    bool *counts;    /* [j][level] the mixture with the model has proved to be better than the one without */
     double *opinion; /* [row][horizon - 1][level] what the model says after the running step */
     double *column;  /* [row] the running step as the model was told it */
     double *points;  /* [row][horizon - 1] */
@@ -66,6 +71,8 @@ void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
 /* The model may have learnt from the very steps that taught the weights: it begins as good as the best of the others.
  */
 void spr__mix_level(const struct mix *m, struct mix_row *r);
+/* Where does the mixture with the model count? Looked at over all rows. */
+void spr__mix_prove(struct mix *m);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
 void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
                   double *scratch);

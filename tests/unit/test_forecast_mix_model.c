@@ -9,7 +9,7 @@
 #include "failing_alloc.h"
 #include "forecast/answer.h"
 
-enum { SERIES = 3, STEPS = 60, ROOM = 120, H = 5, LEVELS = 3 };
+enum { SERIES = 3, STEPS = 160, ROOM = 240, H = 5, LEVELS = 3 };
 static const double levels[LEVELS] = {.1, .5, .9};
 static double values[SERIES][ROOM];
 
@@ -28,14 +28,14 @@ static struct spr_panel panel_of(int64_t first, int64_t steps) {
                               .step_stride = sizeof values[0][0]};
 }
 
-static int train(spr_context *ctx, int32_t horizon, spr_model **out) {
+static int train(spr_context *ctx, int32_t horizon, double effort, spr_model **out) {
     struct spr_trainer_opts o = {.size = sizeof o,
                                  .horizon = horizon,
                                  .levels = levels,
                                  .level_count = LEVELS,
                                  .members = 1,
                                  .context = 20,
-                                 .effort = .02};
+                                 .effort = effort};
     struct spr_panel p = panel_of(0, STEPS);
     spr_trainer *t = NULL;
     int rc = spr_trainer_create(ctx, &o, &t);
@@ -47,15 +47,17 @@ static int train(spr_context *ctx, int32_t horizon, spr_model **out) {
 }
 
 static spr_context *ctx;
-static spr_model *model;
+static spr_model *model, *poor; /* well trained, and hardly */
 static int make_all(void **state) {
     (void)state;
     fill();
-    return spr_context_create(NULL, &ctx) < 0 ? -1 : train(ctx, H - 1, &model);
+    return spr_context_create(NULL, &ctx) < 0 || train(ctx, H - 1, .2, &model) < 0 ? -1
+                                                                                   : train(ctx, H - 1, .001, &poor);
 }
 static int drop_all(void **state) {
     (void)state;
     spr_model_unref(model);
+    spr_model_unref(poor);
     spr_context_unref(ctx);
     return 0;
 }
@@ -98,18 +100,31 @@ static int answers(spr_context *c, const spr_model *m, int64_t updates, bool cur
     return rc;
 }
 
-static void the_model_has_a_say(void **state) {
+static void a_model_speaks_once_it_has_proved_better(void **state) {
     (void)state;
     double with[SERIES][H][LEVELS], without[SERIES][H][LEVELS];
     assert_int_equal(answers(ctx, model, 20, false, &with[0][0][0]), SPR_OK);
     assert_int_equal(answers(ctx, NULL, 20, false, &without[0][0][0]), SPR_OK);
+    assert_memory_equal(with, without, sizeof with); /* twenty steps prove nothing */
+    assert_int_equal(answers(ctx, model, 70, false, &with[0][0][0]), SPR_OK);
+    assert_int_equal(answers(ctx, NULL, 70, false, &without[0][0][0]), SPR_OK);
     for (int s = 0; s < SERIES; s++) {
         for (int h = 0; h < H; h++)
             for (int k = 0; k < LEVELS; k++)
                 assert_true(isfinite(with[s][h][k]) && (!k || with[s][h][k] >= with[s][h][k - 1]));
         assert_memory_equal(with[s][0], without[s][0], sizeof with[s][0]); /* the running step is known */
         assert_memory_not_equal(with[s][1], without[s][1], sizeof with[s][1]);
-        assert_memory_not_equal(with[s][H - 1], without[s][H - 1], sizeof with[s][H - 1]);
+        assert_memory_not_equal(with[s][H - 2], without[s][H - 2], sizeof with[s][H - 2]);
+    }
+}
+
+static void a_model_that_is_no_better_never_speaks(void **state) {
+    (void)state;
+    double with[SERIES * H * LEVELS], without[SERIES * H * LEVELS];
+    for (int64_t updates = 40; updates < 80; updates += 13) {
+        assert_int_equal(answers(ctx, poor, updates, false, with), SPR_OK);
+        assert_int_equal(answers(ctx, NULL, updates, false, without), SPR_OK);
+        assert_memory_equal(with, without, sizeof with);
     }
 }
 
@@ -145,7 +160,8 @@ static void no_memory_is_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_model_has_a_say),
+        cmocka_unit_test(a_model_speaks_once_it_has_proved_better),
+        cmocka_unit_test(a_model_that_is_no_better_never_speaks),
         cmocka_unit_test(asking_within_a_step_leaves_no_trace),
         cmocka_unit_test(a_model_that_does_not_fit_is_refused),
         cmocka_unit_test(no_memory_is_said),

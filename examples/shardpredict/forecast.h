@@ -33,6 +33,8 @@ bool panel_copy(const struct spr_panel *mean, const struct spr_panel *most, int6
                 double *out);
 /* Step 0 of the trace's grid, counted since 1970. */
 int64_t series_first_step(const spr_series *series);
+/* Wall time of the step that is counted as 0: 1970, and what the trace's grid is off. */
+int64_t series_grid_ns(const spr_series *series);
 
 /* ---- answers ---- */
 

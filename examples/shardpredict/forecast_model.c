@@ -24,8 +24,9 @@ int model_fits(const struct forecast_job *job) {
     return EXIT_FAILED;
 }
 
-/* Gaps at the far end of the window are closed from what lies before it, so it is shown as much again. */
-int64_t model_steps(const struct forecast_job *job) { return 2 * job->model_info.context; }
+/* Gaps at the far end of the window are closed from what lies before it, so it is shown as much again; what events do
+ * is learnt from all there is. */
+int64_t model_steps(const struct forecast_job *job) { return job->calendar ? INT64_MAX : 2 * job->model_info.context; }
 
 struct model_asker {
     const struct forecast_job *job;
@@ -52,7 +53,15 @@ struct model_asker *model_asker_open(const struct forecast_job *job) {
                                        .level_count = job->level_count,
                                        .levels = job->levels,
                                        .config = &config};
-    if (spr_forecaster_create(job->ctx, spr_forecaster_model(), &opts, &a->forecaster) < 0) {
+    struct spr_events_opts events = {.size = sizeof events,
+                                     .calendar = job->calendar,
+                                     .inner = spr_forecaster_model(),
+                                     .inner_config = &config,
+                                     .origin_ns = series_grid_ns(job->series)};
+    if (job->calendar)
+        opts.config = &events;
+    if (spr_forecaster_create(job->ctx, job->calendar ? spr_forecaster_events() : spr_forecaster_model(), &opts,
+                              &a->forecaster) < 0) {
         tool_error(job->ctx, job->model_path);
         free(a);
         return NULL;

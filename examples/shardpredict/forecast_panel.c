@@ -37,3 +37,7 @@ int64_t series_first_step(const spr_series *series) {
     int64_t origin = spr_series_origin_ns(series), step = spr_series_step_ns(series);
     return origin >= 0 ? origin / step : -((step - 1 - origin) / step);
 }
+
+int64_t series_grid_ns(const spr_series *series) {
+    return spr_series_origin_ns(series) - series_first_step(series) * spr_series_step_ns(series);
+}

@@ -96,8 +96,6 @@ static int check_args(double *levels, int *level_count, double *origins, int *or
         return tool_usage("forecast", "--method: there is no '%s'", args.method);
     if (!args.model && model_kind(args.method) > 0)
         return tool_usage("forecast", "--method: '%s' needs a --model", args.method);
-    if (args.model && args.events)
-        return tool_usage("forecast", "--events goes with methods that learn from a series; leave --model out");
     if (args.windows < 1 || args.windows > ORIGINS_MAX)
         return tool_usage("forecast", "--windows: 1 to %d", (int)ORIGINS_MAX);
     if (args.backtest && (args.quantiles || !isnan(args.above) || args.strict || args.picture))

@@ -10,7 +10,7 @@ enum { HORIZON_MAX = 100000, SLICE = 25 /* minibatches between two looks at the 
 
 static struct {
     const char **traces;
-    char *map, *where, *cases, *out, *kind, *start, *scenario;
+    char *map, *where, *cases, *out, *kind, *start, *scenario, *events;
     int horizon, groups, threads, json;
     long long until, context, seed;
     double effort;
@@ -39,6 +39,8 @@ static struct poptOption table[] = {
     {"until", 'u', POPT_ARG_LONGLONG, &args.until, 0, "first step that is not used (default: all are)", "STEP"},
     {"cases", 'c', POPT_ARG_STRING, &args.cases, 0,
      "use the series of this CSV (case,series,metric,origin) before their first origins only", "FILE"},
+    {"events", 0, POPT_ARG_STRING, &args.events, 0,
+     "iCalendar file: learn without what its events do; forecast --events puts it back", "FILE"},
     {"horizon", 'H', POPT_ARG_INT, &args.horizon, 0, "most steps ahead it will be asked for (default 12)", "STEPS"},
     {"context", 0, POPT_ARG_LONGLONG, &args.context, 0,
      "steps before an origin that it looks at (default: what the data allow)", "STEPS"},
@@ -77,6 +79,8 @@ static int check_args(void) {
         return tool_usage("train", "--groups: 1 to 100000");
     if (args.groups && args.cases)
         return tool_usage("train", "--groups adds series up, so --cases cannot hold some of them back");
+    if (args.events && (args.scenario || args.groups))
+        return tool_usage("train", "--events is about single series: --scenario and --groups do not go with it");
     if (!args.out)
         return tool_usage("train", "--out FILE is required");
     if (args.horizon < (args.scenario ? 0 : 1) || args.horizon > HORIZON_MAX)
@@ -103,6 +107,7 @@ struct training {
     int32_t *resource;    /* [row] */
     double *copy;         /* of the panel, where maxima had to stand in for means */
     spr_model *start;     /* --start */
+    spr_calendar *events; /* --events */
     int64_t values, used; /* numbers and series with any, before the cuts */
 };
 
@@ -161,8 +166,12 @@ static int fill_in_maxima(struct training *t, struct spr_panel *panel) {
 
 static int feed(struct training *t, spr_trainer *trainer) {
     struct spr_panel panel;
-    struct spr_training_opts opts = {
-        .size = sizeof opts, .first_step = series_first_step(t->series), .until = t->until, .resource = t->resource};
+    struct spr_training_opts opts = {.size = sizeof opts,
+                                     .first_step = series_first_step(t->series),
+                                     .until = t->until,
+                                     .resource = t->resource,
+                                     .calendar = t->events,
+                                     .calendar_origin_ns = series_grid_ns(t->series)};
     int rc = fill_in_maxima(t, &panel);
     if (!rc && spr_trainer_add(trainer, &panel, &opts) < 0)
         rc = tool_error(t->ctx, args.traces[0]);
@@ -361,6 +370,8 @@ int verb_train(int argc, const char **argv) {
     rc = try_output(t.ctx);
     if (!rc)
         rc = load_start(&t);
+    if (!rc && args.events && spr_calendar_read(t.ctx, args.events, &t.events) < 0)
+        rc = tool_error(t.ctx, args.events);
     if (!rc)
         rc = load_trace(&t, &trainer);
     if (!rc)
@@ -369,6 +380,7 @@ int verb_train(int argc, const char **argv) {
         rc = finish(&t, trainer, model);
     spr_model_unref(model);
     spr_model_unref(t.start);
+    spr_calendar_unref(t.events);
     spr_trainer_destroy(trainer);
     tool_context_free(t.ctx);
     return rc;

@@ -166,6 +166,9 @@ struct spr_events_opts {
     int64_t reach_ns;                       /**< longest lead and lag; 0 = 3 h */
     spr_event_effects *effects;             /**< learn into these, so that the caller can look (same calendar, step and
                                                  origin; must outlive the forecaster); NULL = its own */
+    int32_t trial;                          /**< 0 = a fit lives through the last two weeks again and lets the events count as far
+                                                 as they paid there; SPR_NONE = they are always believed */
+    int32_t reserved;                       /**< must be 0 */
 };
 
 #ifdef __cplusplus

@@ -91,6 +91,9 @@ struct spr_training_opts {
     const int32_t *resource; /**< [series] ::spr_resource, or -1; NULL = unknown */
     int32_t signed_values;   /**< 0 = never below 0 when no value of the panels is; SPR_NONE = may go below */
     int32_t reserved;        /**< must be 0 */
+    const struct spr_calendar *calendar; /**< what these events did is learnt and taken out first, so that the forecaster
+                                              "events" can put it back around the model; read in the call. NULL = none */
+    int64_t calendar_origin_ns; /**< wall time of the step counted as 0; 0 = 1970 */
 };
 /** Make a trainer. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW */
 SPR_API int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, spr_trainer **out);

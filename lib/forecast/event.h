@@ -150,9 +150,36 @@ double spr__event_most(const struct event_touch *touch, int64_t t, double lead, 
  */
 double spr__event_lift(const struct spr_event_effects *e, int64_t series, const struct event_touch *from,
                        const struct event_touch *to, int64_t t, bool sure);
+/*
+ * The steps of a panel, the first of which is `first`, without what events lift them by. `running`: new steps, not a
+ * whole history. out[series][steps].
+ */
+int spr__event_clean(const struct spr_event_effects *e, const struct spr_panel *p, int64_t first, bool running,
+                     double *out);
+/* Does anything known stand at a step? */
+bool spr__event_touched(const struct spr_event_effects *e, int64_t series, const struct event_touch *from,
+                        const struct event_touch *to, int64_t t);
+/*
+ * Which of four a step ahead is, of touches that begin a step before the origin: what is under way at the origin shows
+ * in the newest values, what is to come does not.
+ */
+enum { EVENT_FREE = 0, EVENT_COMING = 1, EVENT_ENDING = 2, EVENT_GOING_ON = 3, EVENT_CLASSES = 4 };
+int spr__event_class(const struct spr_event_effects *e, int64_t series, const struct event_touches *all, int64_t origin,
+                     int64_t h);
 /* Turn base quantiles of step t into those with the touches. `scratch` has room for 3 x count numbers. */
 void spr__event_apply(const struct spr_event_effects *e, int64_t series, const struct event_touch *from,
                       const struct event_touch *to, int64_t t, const double *levels, int32_t count, double *point,
                       double *quantiles, double *scratch);
+
+/* ---- does it pay? ---- */
+
+struct event_trial;
+int spr__event_trial_open(spr_context *ctx, const struct spr_forecaster_env *env, const struct spr_events_opts *opts,
+                          struct event_trial **out);
+void spr__event_trial_close(struct event_trial *t);
+/* Share of the forecaster `bare`, which knows of no events, in the answers: share[series][EVENT_CLASSES]. It is fitted
+ * on the way. */
+int spr__event_trial_run(struct event_trial *t, spr_forecaster *bare, const struct spr_panel *p, int64_t first_step,
+                         double *share);
 
 #endif

@@ -125,6 +125,68 @@ double spr__event_lift(const struct spr_event_effects *e, int64_t series, const 
     return sum;
 }
 
+bool spr__event_touched(const struct spr_event_effects *e, int64_t series, const struct event_touch *from,
+                        const struct event_touch *to, int64_t t) {
+    for (; from < to; from++) {
+        const struct event_belief *b = &e->belief[series * e->kinds + from->kind];
+        if (!nothing_known(e, b, from->kind) && spr__event_most(from, t, b->lead, b->lag) > 0)
+            return true;
+    }
+    return false;
+}
+
+int spr__event_class(const struct spr_event_effects *e, int64_t series, const struct event_touches *all, int64_t origin,
+                     int64_t h) {
+    const size_t *first = all->first;
+    bool before = spr__event_touched(e, series, all->items, all->items + first[1], origin - 1);
+    bool then = spr__event_touched(e, series, all->items + first[h + 1], all->items + first[h + 2], origin + h);
+    return 2 * before + then;
+}
+
+/* ---- history without events ---- */
+
+struct clean_job {
+    const struct spr_event_effects *e;
+    const struct spr_panel *panel;
+    const struct event_touches *touches;
+    int64_t first;
+    double *out;
+    bool running;
+};
+
+/* Is an event near the step that still goes on when the history ends? */
+static bool under_way(const struct clean_job *job, const struct event_touch *from, const struct event_touch *to) {
+    for (; from < to; from++)
+        if (from->near->end + job->e->reach > (double)(job->first + job->panel->steps))
+            return true;
+    return false;
+}
+
+static void clean_row(void *arg, size_t s) {
+    const struct clean_job *job = arg;
+    int64_t steps = job->panel->steps;
+    const struct event_touches *all = job->touches;
+    for (int64_t t = 0; t < steps; t++) {
+        const struct event_touch *from = all->items + all->first[t], *to = all->items + all->first[t + 1];
+        double lift =
+            spr__event_lift(job->e, (int64_t)s, from, to, job->first + t, job->running || under_way(job, from, to));
+        double y = spr__panel_value(job->panel, (int64_t)s, t);
+        job->out[(int64_t)s * steps + t] = lift < 0 || lift > 0 ? y / exp(lift) : y;
+    }
+}
+
+int spr__event_clean(const struct spr_event_effects *e, const struct spr_panel *p, int64_t first, bool running,
+                     double *out) {
+    struct event_touches touches;
+    int rc = spr__event_touches(e, first, p->steps, false, &touches);
+    if (rc < 0)
+        return rc;
+    struct clean_job job = {e, p, &touches, first, out, running};
+    spr__parallel(e->ctx, (size_t)p->series, clean_row, &job);
+    spr__event_touches_free(e->ctx, &touches);
+    return SPR_OK;
+}
+
 /* ---- quantiles ---- */
 
 /* Value at a level of quantiles that rise: linear between them, flat past the outermost. */

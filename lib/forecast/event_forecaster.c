@@ -8,6 +8,11 @@
 struct events {
     spr_context *ctx;
     spr_forecaster *inner;
+    spr_forecaster *bare; /* the same without events, and the trial of both; NULL = events are always believed */
+    struct event_trial *trial;
+    double *share; /* of `bare` in the answers: [series][EVENT_CLASSES] */
+    int64_t share_rows;
+    bool asks_bare, bare_fitted; /* some share is above 0; of a fit under way: it is through */
     struct spr_event_effects *effects;
     bool own;
     int32_t horizon, level_count;
@@ -35,6 +40,9 @@ static void events_close(void *state) {
     spr_context *ctx = v->ctx;
     drop_clean(v);
     drop_scratch(v);
+    spr__free(ctx, v->share, (size_t)v->share_rows * EVENT_CLASSES, sizeof *v->share);
+    spr__event_trial_close(v->trial);
+    spr_forecaster_destroy(v->bare);
     spr_forecaster_destroy(v->inner);
     if (v->own)
         spr_event_effects_destroy(v->effects);
@@ -63,8 +71,8 @@ static int events_open(const struct spr_forecaster_env *env, void **state) {
     int rc = spr__opts_copy(ctx, "spr_events_opts", env->config, &o, sizeof o);
     if (rc < 0)
         return rc;
-    if (!o.calendar)
-        return spr__fail(ctx, SPR_E_ARG, "events: a calendar is required");
+    if (!o.calendar || (o.trial && o.trial != SPR_NONE) || o.reserved)
+        return spr__fail(ctx, SPR_E_ARG, "events: a calendar is required, trial is 0 or SPR_NONE, reserved is 0");
     struct events *v = spr__alloc(ctx, 1, sizeof *v);
     if (!v)
         return spr__nomem(ctx);
@@ -75,6 +83,10 @@ static int events_open(const struct spr_forecaster_env *env, void **state) {
     rc = open_effects(v, env, &o);
     if (rc == SPR_OK)
         rc = spr_forecaster_create(ctx, o.inner ? o.inner : spr_forecaster_mix(), &fo, &v->inner);
+    if (rc == SPR_OK && !o.trial)
+        rc = spr_forecaster_create(ctx, o.inner ? o.inner : spr_forecaster_mix(), &fo, &v->bare);
+    if (rc == SPR_OK && !o.trial)
+        rc = spr__event_trial_open(ctx, env, &o, &v->trial);
     if (rc < 0) {
         events_close(v);
         return rc;
@@ -83,48 +95,7 @@ static int events_open(const struct spr_forecaster_env *env, void **state) {
     return SPR_OK;
 }
 
-/* ---- history without events ---- */
-
-struct clean_job {
-    const struct events *v;
-    const struct spr_panel *panel;
-    const struct event_touches *touches;
-    int64_t first;
-    double *out;
-    bool running; /* new steps, not a whole history */
-};
-
-/* Is an event near the step that still goes on when the history ends? */
-static bool under_way(const struct clean_job *job, const struct event_touch *from, const struct event_touch *to) {
-    for (; from < to; from++)
-        if (from->near->end + job->v->effects->reach > (double)(job->first + job->panel->steps))
-            return true;
-    return false;
-}
-
-static void clean_row(void *arg, size_t s) {
-    const struct clean_job *job = arg;
-    int64_t steps = job->panel->steps;
-    const struct event_touches *all = job->touches;
-    for (int64_t t = 0; t < steps; t++) {
-        const struct event_touch *from = all->items + all->first[t], *to = all->items + all->first[t + 1];
-        double lift = spr__event_lift(job->v->effects, (int64_t)s, from, to, job->first + t,
-                                      job->running || under_way(job, from, to));
-        double y = spr__panel_value(job->panel, (int64_t)s, t);
-        job->out[(int64_t)s * steps + t] = lift < 0 || lift > 0 ? y / exp(lift) : y;
-    }
-}
-
-static int clean(const struct events *v, const struct spr_panel *p, int64_t first, bool running, double *out) {
-    struct event_touches touches;
-    int rc = spr__event_touches(v->effects, first, p->steps, false, &touches);
-    if (rc < 0)
-        return rc;
-    struct clean_job job = {v, p, &touches, first, out, running};
-    spr__parallel(v->ctx, (size_t)p->series, clean_row, &job);
-    spr__event_touches_free(v->ctx, &touches);
-    return SPR_OK;
-}
+/* ---- slots ---- */
 
 static struct spr_panel panel_of(const struct spr_panel *p, const double *data) {
     return (struct spr_panel){.size = sizeof(struct spr_panel),
@@ -137,20 +108,44 @@ static struct spr_panel panel_of(const struct spr_panel *p, const double *data) 
                               .censored_stride = p->censored_stride};
 }
 
-/* ---- slots ---- */
+/* How much the forecaster without events shall say. */
+static int try_out(struct events *v, const struct spr_panel *p, int64_t first_step) {
+    size_t cells = (size_t)p->series * EVENT_CLASSES;
+    v->asks_bare = v->bare_fitted = false;
+    if (!v->trial)
+        return SPR_OK;
+    spr__free(v->ctx, v->share, (size_t)v->share_rows * EVENT_CLASSES, sizeof *v->share);
+    v->share = spr__alloc(v->ctx, cells, sizeof *v->share);
+    v->share_rows = v->share ? p->series : 0;
+    int rc = v->share ? spr__event_trial_run(v->trial, v->bare, p, first_step, v->share) : spr__nomem(v->ctx);
+    for (size_t i = 0; rc == SPR_OK && i < cells; i++)
+        v->asks_bare = v->asks_bare || v->share[i] > 0;
+    return rc;
+}
 
 static int begin_fit(struct events *v, const struct spr_panel *p, int64_t first_step) {
     drop_clean(v);
-    int rc = spr_event_effects_fit(v->effects, p, first_step);
+    int rc = try_out(v, p, first_step);
+    if (rc == SPR_OK)
+        rc = spr_event_effects_fit(v->effects, p, first_step);
     if (rc < 0)
         return rc;
     v->clean = spr__alloc(v->ctx, (size_t)(p->series * p->steps), sizeof *v->clean);
     if (!v->clean)
         return spr__nomem(v->ctx);
     v->series = p->series, v->steps = p->steps, v->first_step = first_step;
-    if ((rc = clean(v, p, first_step, false, v->clean)) < 0)
+    if ((rc = spr__event_clean(v->effects, p, first_step, false, v->clean)) < 0)
         drop_clean(v);
     return rc;
+}
+
+static int make_scratch(struct events *v, int64_t rows) {
+    if (v->scratch_rows == rows)
+        return SPR_OK;
+    drop_scratch(v);
+    v->scratch = spr__alloc(v->ctx, (size_t)rows * 3 * (size_t)v->level_count, sizeof *v->scratch);
+    v->scratch_rows = v->scratch ? rows : 0;
+    return v->scratch ? SPR_OK : spr__nomem(v->ctx);
 }
 
 static int events_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
@@ -158,14 +153,16 @@ static int events_fit(void *state, const struct spr_panel *history, int64_t firs
     int rc = SPR_OK;
     bool resumed =
         v->clean && v->series == history->series && v->steps == history->steps && v->first_step == first_step;
-    if (!resumed && (rc = begin_fit(v, history, first_step)) < 0)
+    if ((!resumed && (rc = begin_fit(v, history, first_step)) < 0) || (rc = make_scratch(v, history->series)) < 0)
         return rc;
-    if (v->scratch_rows != history->series) {
-        drop_scratch(v);
-        v->scratch = spr__alloc(v->ctx, (size_t)history->series * 3 * (size_t)v->level_count, sizeof *v->scratch);
-        if (!v->scratch)
-            return spr__nomem(v->ctx);
-        v->scratch_rows = history->series;
+    if (v->asks_bare && !v->bare_fitted) {
+        if ((rc = spr_forecaster_fit(v->bare, history, first_step, budget)) == SPR_AGAIN)
+            return rc;
+        if (rc < 0) {
+            drop_clean(v);
+            return rc;
+        }
+        v->bare_fitted = true;
     }
     struct spr_panel p = panel_of(history, v->clean);
     rc = spr_forecaster_fit(v->inner, &p, first_step, budget);
@@ -180,10 +177,12 @@ static int events_update(void *state, const struct spr_panel *steps) {
     double *out = spr__alloc(v->ctx, cells, sizeof *out);
     if (!out)
         return spr__nomem(v->ctx);
-    int rc = clean(v, steps, v->effects->next, true, out);
+    int rc = spr__event_clean(v->effects, steps, v->effects->next, true, out);
     struct spr_panel p = panel_of(steps, out);
     if (rc == SPR_OK)
         rc = spr_forecaster_update(v->inner, &p);
+    if (rc == SPR_OK && v->asks_bare)
+        rc = spr_forecaster_update(v->bare, steps);
     if (rc == SPR_OK)
         rc = spr_event_effects_update(v->effects, steps);
     spr__free(v->ctx, out, cells, sizeof *out);
@@ -192,10 +191,20 @@ static int events_update(void *state, const struct spr_panel *steps) {
 
 struct predict_job {
     const struct events *v;
-    const spr_forecast *inner;
-    const struct event_touches *touches;
+    const spr_forecast *inner, *bare;    /* bare: NULL = is not asked */
+    const struct event_touches *touches; /* from the step before the origin on */
     struct spr_forecaster_output *out;
 };
+
+/* The forecaster without events says its share, level by level. */
+static void blend(const struct predict_job *job, size_t s, size_t h, int class, double *point, double *quantiles) {
+    size_t levels = (size_t)job->v->level_count, at = s * (size_t)job->v->horizon + h;
+    double share = job->v->share[s * EVENT_CLASSES + (size_t) class];
+    const double *bare = spr_forecast_quantiles(job->bare) + at * levels;
+    *point += share * (spr_forecast_points(job->bare)[at] - *point);
+    for (size_t k = 0; k < levels; k++)
+        quantiles[k] += share * (bare[k] - quantiles[k]);
+}
 
 static void predict_row(void *arg, size_t s) {
     const struct predict_job *job = arg;
@@ -205,10 +214,15 @@ static void predict_row(void *arg, size_t s) {
     double *points = job->out->points + s * horizon, *quantiles = job->out->quantiles + s * horizon * levels;
     memcpy(points, spr_forecast_points(job->inner) + s * horizon, horizon * sizeof *points);
     memcpy(quantiles, spr_forecast_quantiles(job->inner) + s * horizon * levels, horizon * levels * sizeof *quantiles);
-    for (size_t h = 0; h < horizon; h++)
-        spr__event_apply(v->effects, (int64_t)s, all->items + all->first[h], all->items + all->first[h + 1],
-                         v->effects->next + (int64_t)h, v->levels, v->level_count, &points[h], quantiles + h * levels,
-                         v->scratch + s * 3 * levels);
+    for (size_t h = 0; h < horizon; h++) {
+        const struct event_touch *from = all->items + all->first[h + 1], *to = all->items + all->first[h + 2];
+        int64_t t = v->effects->next + (int64_t)h;
+        spr__event_apply(v->effects, (int64_t)s, from, to, t, v->levels, v->level_count, &points[h],
+                         quantiles + h * levels, v->scratch + s * 3 * levels);
+        if (job->bare)
+            blend(job, s, h, spr__event_class(v->effects, (int64_t)s, all, v->effects->next, (int64_t)h), &points[h],
+                  quantiles + h * levels);
+    }
 }
 
 /* What is seen now, without the events of the running step. */
@@ -216,31 +230,34 @@ static double *clean_now(const struct events *v, const double *now, const struct
     size_t rows = (size_t)v->effects->series;
     double *out = spr__alloc(v->ctx, rows, sizeof *out);
     for (size_t s = 0; out && s < rows; s++)
-        out[s] = now[s] / exp(spr__event_lift(v->effects, (int64_t)s, all->items, all->items + all->first[1],
-                                              v->effects->next, true));
+        out[s] = now[s] / exp(spr__event_lift(v->effects, (int64_t)s, all->items + all->first[1],
+                                              all->items + all->first[2], v->effects->next, true));
     return out;
 }
 
 static int predict(const struct events *v, const double *now, const struct event_touches *touches,
                    struct spr_forecaster_output *out) {
-    spr_forecast *inner = NULL;
-    double *bare = now ? clean_now(v, now, touches) : NULL;
-    if (now && !bare)
+    spr_forecast *inner = NULL, *bare = NULL;
+    double *clean = now ? clean_now(v, now, touches) : NULL;
+    if (now && !clean)
         return spr__nomem(v->ctx);
-    int rc = spr_forecaster_predict(v->inner, bare, &inner);
-    spr__free(v->ctx, bare, (size_t)v->effects->series, sizeof *bare);
-    if (rc < 0)
-        return rc;
-    struct predict_job job = {v, inner, touches, out};
-    spr__parallel(v->ctx, (size_t)out->series, predict_row, &job);
+    int rc = spr_forecaster_predict(v->inner, clean, &inner);
+    spr__free(v->ctx, clean, (size_t)v->effects->series, sizeof *clean);
+    if (rc == SPR_OK && v->asks_bare)
+        rc = spr_forecaster_predict(v->bare, now, &bare);
+    if (rc == SPR_OK) {
+        struct predict_job job = {v, inner, bare, touches, out};
+        spr__parallel(v->ctx, (size_t)out->series, predict_row, &job);
+    }
     spr_forecast_unref(inner);
-    return SPR_OK;
+    spr_forecast_unref(bare);
+    return rc;
 }
 
 static int events_predict(void *state, const double *now, struct spr_forecaster_output *out) {
     struct events *v = state;
     struct event_touches touches;
-    int rc = spr__event_touches(v->effects, v->effects->next, v->horizon, false, &touches);
+    int rc = spr__event_touches(v->effects, v->effects->next - 1, v->horizon + 1, false, &touches);
     if (rc == SPR_OK) {
         rc = predict(v, now, &touches, out);
         spr__event_touches_free(v->ctx, &touches);

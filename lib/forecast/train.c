@@ -3,6 +3,7 @@
  * The trainer: takes series in, then works through its plan one minibatch at a time. The first member never sees the
  * held-out tail and is the witness of how good the model is; the others use everything.
  */
+#include "forecast/event.h"
 #include "forecast/train.h"
 
 #include <stdio.h>
@@ -162,6 +163,32 @@ static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_t
     return SPR_OK;
 }
 
+/* The panel without what events did to it. What lies at or after `until` is not looked at. */
+static int without_events(const spr_trainer *t, const struct spr_training_opts *o, struct spr_panel *p, double **bare) {
+    struct spr_event_effects_opts eo = {
+        .size = sizeof eo, .calendar = o->calendar, .step_ns = t->step_ns, .origin_ns = o->calendar_origin_ns};
+    size_t cells = (size_t)p->series * (size_t)p->steps;
+    spr_event_effects *e = NULL;
+    double *y = spr__alloc(t->ctx, cells, sizeof *y);
+    if (!y)
+        return spr__nomem(t->ctx);
+    for (int64_t s = 0; s < p->series; s++)
+        for (int64_t i = 0; i < p->steps; i++)
+            y[s * p->steps + i] = o->until && i >= o->until[s] ? NAN : spr__panel_value(p, s, i);
+    struct spr_panel all = *p;
+    all.data = y, all.dtype = SPR_F64, all.valid = NULL;
+    all.series_stride = p->steps * (int64_t)sizeof *y, all.step_stride = sizeof *y;
+    int rc = spr_event_effects_create(t->ctx, &eo, &e);
+    if (rc == SPR_OK && (rc = spr_event_effects_fit(e, &all, o->first_step)) == SPR_OK)
+        rc = spr__event_clean(e, &all, o->first_step, false, y);
+    spr_event_effects_destroy(e);
+    if (rc < 0)
+        spr__free(t->ctx, y, cells, sizeof *y);
+    else
+        *p = all, *bare = y;
+    return rc;
+}
+
 int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct spr_training_opts *opts) {
     struct spr_panel p;
     struct spr_training_opts o;
@@ -176,10 +203,14 @@ int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct 
         if ((o.until && o.until[s] < 0) || (o.resource && (o.resource[s] < -1 || o.resource[s] >= SPR_RESOURCES_MAX)))
             return spr__fail(t->ctx, SPR_E_ARG, "spr_trainer_add: series %lld: no such resource or column",
                              (long long)s);
-    for (int64_t s = 0; s < p.series; s++)
-        if ((rc = add_row(t, &p, &o, s)) < 0)
-            return rc;
-    return SPR_OK;
+    double *bare = NULL;
+    size_t cells = (size_t)p.series * (size_t)p.steps;
+    if (o.calendar && (rc = without_events(t, &o, &p, &bare)) < 0)
+        return rc;
+    for (int64_t s = 0; s < p.series && rc == SPR_OK; s++)
+        rc = add_row(t, &p, &o, s);
+    spr__free(t->ctx, bare, cells, sizeof *bare);
+    return rc;
 }
 
 /* ---- what to draw from ---- */

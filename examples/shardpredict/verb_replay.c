@@ -10,7 +10,7 @@
 
 struct replay_args {
     const char **traces;
-    const char *scenario, *map, *where, *policy, *forecaster, *model, *result, *ledger, *steps, *report;
+    const char *scenario, *map, *where, *policy, *forecaster, *model, *events, *result, *ledger, *steps, *report;
     int hosts, threads, json;
     long seed;
     double lead_s, price;
@@ -289,10 +289,14 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
     struct foresight foresight = {0};
     spr_trace *trace = NULL;
     spr_verdict *verdict = NULL;
+    spr_calendar *calendar = NULL;
+    if (a->events && spr_calendar_read(ctx, a->events, &calendar) < 0)
+        return tool_error(ctx, a->events);
     int rc = read_scenario(ctx, a, &trace, &s.scenario);
     int refused = rc == SPR_OK ? open_foresight(ctx, a, s.scenario, &foresight) : 0;
     if (refused) {
         spr_model_unref(foresight.model);
+        spr_calendar_unref(calendar);
         spr_scenario_file_destroy(s.scenario);
         spr_trace_destroy(trace);
         return refused;
@@ -316,6 +320,7 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
                                     .forecaster = foresight.ops,
                                     .forecaster_config = a->model ? &foresight.mix : NULL,
                                     .joint = a->forecaster ? SPR_NONE : 0,
+                                    .calendar = calendar,
                                     .progress = tool_progress,
                                     .user = &s};
         o.event = a->ledger || a->report ? on_event : NULL;
@@ -342,6 +347,7 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
             printf("report: %s\n", a->report);
     }
     spr_model_unref(foresight.model);
+    spr_calendar_unref(calendar);
     spr_verdict_unref(verdict);
     spr_report_destroy(s.report);
     spr_scenario_file_destroy(s.scenario);
@@ -365,6 +371,8 @@ int verb_replay(int argc, const char **argv) {
          "mix, holt-winters or seasonal-naive on the hosts' totals alone, instead of the mix with the joint sum of VMs",
          "NAME"},
         {"model", 0, POPT_ARG_STRING, &a.model, 0, "a model of train as one more expert of the mix", "FILE"},
+        {"events", 0, POPT_ARG_STRING, &a.events, 0,
+         "iCalendar file of what is known to come, for the predictive policy", "FILE"},
         {"lead", 0, POPT_ARG_DOUBLE, &a.lead_s, 0, "allocate + warm instead of the scenario's, s", "SECONDS"},
         {"price", 0, POPT_ARG_DOUBLE, &a.price, 0, "price of unserved demand instead of the scenario's (held: 1)", "X"},
         {"seed", 0, POPT_ARG_LONG, &a.seed, 0, "seed of everything random (default 1)", "N"},

@@ -112,6 +112,7 @@ struct spr_replay_opts {
     void *user;                           /**< given to all of them */
     int32_t joint;                        /**< of the predictive policy's controller: SPR_NONE = totals of hosts only; 0 = VMs too */
     int32_t reserved;                     /**< must be 0 */
+    const spr_calendar *calendar;         /**< events known to come, for the predictive policy; NULL = none */
 };
 
 /** How one policy did. Costs are priced host-hours. */

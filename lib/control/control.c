@@ -143,6 +143,10 @@ int spr_controller_create(spr_context *ctx, const struct spr_controller_opts *op
     c->notifier.fd[0] = c->notifier.fd[1] = -1;
     c->running = -1;
     int rc = spr__opts_copy(ctx, "spr_controller_opts", opts, &c->opts, sizeof c->opts);
+    if (rc == SPR_OK) /* counting references changes nothing that can be seen */
+        c->opts.calendar = spr_calendar_ref((spr_calendar *)(uintptr_t)c->opts.calendar);
+    else
+        c->opts.calendar = NULL;
     if (rc == SPR_OK && (rc = check_opts(c)) == SPR_OK && (rc = copy_tables(c)) == SPR_OK &&
         (rc = notifier_open(c)) == SPR_OK)
         rc = open_backends(c);
@@ -168,6 +172,8 @@ void spr_controller_destroy(spr_controller *c) {
     spr__joint_destroy(c);
     spr__gate_destroy(c);
     spr_forecaster_destroy(c->forecaster);
+    spr_event_effects_destroy(c->effects);
+    spr_calendar_unref((spr_calendar *)(uintptr_t)c->opts.calendar);
     spr_forecast_unref(c->forecast);
     spr_routes_unref(c->routes);
     spr_plan_unref(c->plan);

@@ -54,6 +54,7 @@ struct spr_controller {
     spr_lifecycle *lifecycle;
     spr_planner *planner;
     spr_forecaster *forecaster;
+    spr_event_effects *effects; /* of the events of opts.calendar on the hosts' totals, or NULL */
     spr_fleet *inventory, *fleet;
     spr_plan *plan;
     spr_routes *routes;

@@ -8,6 +8,7 @@
  */
 #include "control/control.h"
 #include "forecast/analogue.h"
+#include "forecast/event.h"
 
 #define WINDOW  2016 /* residuals kept per host and step ahead */
 #define LEAST   24   /* so many before the opinion counts */
@@ -227,6 +228,21 @@ static double weight(double loss, double best) {
     return w * w;
 }
 
+/* The sum knows of no events: where one lifts the host's own series, that alone is asked. own[cells]. */
+static int find_touched(const spr_controller *c, uint8_t *own) {
+    const struct spr__joint *j = c->joint;
+    struct event_touches t;
+    int rc = spr__event_touches(c->effects, c->running, j->steps, false, &t);
+    if (rc < 0)
+        return rc;
+    for (int64_t row = 0; row < j->rows; row++)
+        for (int32_t s = 0; s < j->steps; s++)
+            own[cell(j, row, s)] =
+                spr__event_touched(c->effects, row, t.items + t.first[s], t.items + t.first[s + 1], c->running + s);
+    spr__event_touches_free(c->ctx, &t);
+    return SPR_OK;
+}
+
 int spr__joint_mix(spr_controller *c, spr_forecast **forecast) {
     struct spr__joint *j = c->joint;
     if (!j || spr_forecast_horizon(*forecast) != j->steps || spr_forecast_level_count(*forecast) != j->levels)
@@ -240,19 +256,21 @@ int spr__joint_mix(spr_controller *c, spr_forecast **forecast) {
     if (j->seen < LEAST + j->steps || j->compared < LEAST + j->steps) /* it must have shown what it is worth */
         return SPR_OK;
     double *mixed = spr__alloc(c->ctx, cells * K, sizeof *mixed);
-    if (!mixed)
-        return spr__nomem(c->ctx);
-    for (size_t k = 0; k < cells * K; k++) {
+    uint8_t *touched = spr__alloc(c->ctx, cells, 1);
+    int rc = !mixed || !touched ? spr__nomem(c->ctx) : c->effects ? find_touched(c, touched) : SPR_OK;
+    for (size_t k = 0; rc == SPR_OK && k < cells * K; k++) {
         double a = j->loss[0][k], b = j->loss[1][k], best = fmin(a, b), wa = weight(a, best), wb = weight(b, best);
         if (b > PROOF * a) /* an average of the two would only delay what the better one saw */
             wa = 1, wb = 0;
-        bool running = (k / K) % (size_t)j->steps == 0;
-        mixed[k] = running ? own[k] : (wa * own[k] + wb * j->said[1][slot * cells * K + k]) / (wa + wb);
+        bool alone = (k / K) % (size_t)j->steps == 0 || touched[k / K];
+        mixed[k] = alone ? own[k] : (wa * own[k] + wb * j->said[1][slot * cells * K + k]) / (wa + wb);
     }
     spr_forecast *next = NULL;
-    int rc = spr_forecast_create(c->ctx, j->rows, j->steps, j->levels, j->level, spr_forecast_first_step(*forecast),
+    if (rc == SPR_OK)
+        rc = spr_forecast_create(c->ctx, j->rows, j->steps, j->levels, j->level, spr_forecast_first_step(*forecast),
                                  spr_forecast_points(*forecast), mixed, &next);
     spr__free(c->ctx, mixed, cells * K, sizeof *mixed);
+    spr__free(c->ctx, touched, cells, 1);
     if (rc < 0)
         return rc;
     spr_forecast_unref(*forecast);

@@ -24,6 +24,21 @@ static int fit(spr_controller *c) {
     return rc == SPR_E_HISTORY ? SPR_OK : rc; /* too little history yet: no forecast, no plan */
 }
 
+/* The forecaster, with what is known to come around it. Steps are counted since 1970. */
+static int make_forecaster(spr_controller *c, struct spr_forecaster_opts *o) {
+    struct spr_event_effects_opts eo = {.size = sizeof eo, .calendar = c->opts.calendar, .step_ns = c->step_ns};
+    if (!c->opts.calendar)
+        return spr_forecaster_create(c->ctx, &c->forecaster_ops, o, &c->forecaster);
+    int rc = c->effects ? SPR_OK : spr_event_effects_create(c->ctx, &eo, &c->effects);
+    struct spr_events_opts events = {.size = sizeof events,
+                                     .calendar = c->opts.calendar,
+                                     .inner = &c->forecaster_ops,
+                                     .inner_config = o->config,
+                                     .effects = c->effects};
+    o->config = &events;
+    return rc < 0 ? rc : spr_forecaster_create(c->ctx, spr_forecaster_events(), o, &c->forecaster);
+}
+
 int spr__forecaster_start(spr_controller *c) {
     if (c->opts.horizon < 0) /* the planner's rule looks at the present only */
         return SPR_OK;
@@ -40,7 +55,7 @@ int spr__forecaster_start(spr_controller *c) {
         c->forecast_steps = o.horizon;
         c->forecast_levels = levels;
         c->forecast_level_count = o.level_count;
-        int rc = spr_forecaster_create(c->ctx, &c->forecaster_ops, &o, &c->forecaster);
+        int rc = make_forecaster(c, &o);
         if (rc < 0)
             return rc;
     }
@@ -58,7 +73,7 @@ int spr__step_closed(spr_controller *c, const double *column, const double *vm_c
     if (rc < 0)
         return rc;
     bool due = (double)(c->running - c->fitted_step) * (double)c->step_ns * 1e-9 >= c->opts.refit_s &&
-               !(c->forecaster_ops.caps & SPR_CAP_REFITS_ITSELF);
+               (c->effects || !(c->forecaster_ops.caps & SPR_CAP_REFITS_ITSELF));
     if (!c->forecaster_fresh || due)
         return fit(c);
     struct spr_panel p = {.size = sizeof p,

@@ -82,7 +82,8 @@ static int open_controller(struct run *r, struct policy_setup *setup, struct bla
                                     .refit_s = s->refit_s,
                                     .event = on_event,
                                     .user = r,
-                                    .joint = p->opts.joint};
+                                    .joint = p->opts.joint,
+                                    .calendar = p->opts.calendar};
     struct spr_plan_opts plan;
     plan_opts(p, &plan);
     o.plan = &plan;

@@ -84,6 +84,9 @@ static void on_event(void *user, const struct spr_lifecycle_event *e) {
     *ready = e->ready.of[SPR_CPU];
 }
 
+static int with_matches; /* loops begun from now on know the calendar of the matches */
+static spr_calendar *matches(spr_context *ctx);
+
 static void begin(struct loop *l, int automation, const struct spr_planner_config *rule, bool forecasts) {
     memset(l, 0, sizeof *l);
     assert_int_equal(spr_context_create(NULL, &l->ctx), SPR_OK);
@@ -107,7 +110,10 @@ static void begin(struct loop *l, int automation, const struct spr_planner_confi
     struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = 60};
     o.plan = &plan;
     o.horizon = forecasts ? 0 : SPR_NONE;
+    spr_calendar *calendar = with_matches ? matches(l->ctx) : NULL;
+    o.calendar = calendar;
     assert_int_equal(spr_controller_create(l->ctx, &o, &l->c), SPR_OK);
+    spr_calendar_unref(calendar);
     assert_int_equal(spr_controller_step(l->c, at_s(0)), SPR_OK);
 }
 
@@ -324,6 +330,68 @@ static void a_peak_that_comes_every_day_is_met_ahead(void **state) {
     assert_true(first_ready > 0 && first_ready <= 145 * 300.0);
     assert_true(held(&l) == 0);
     end(&l);
+}
+
+/* Matches of three hours at times of day that never come again: no season tells the next one. */
+static const int match_steps[] = {150,           288 + 60,     2 * 288 + 220, 3 * 288 + 110,
+                                  4 * 288 + 190, 5 * 288 + 80, 6 * 288 + 130, 7 * 288 + 170};
+enum { MATCHES = sizeof match_steps / sizeof match_steps[0], MATCH_LENGTH = 36 };
+
+static spr_calendar *matches(spr_context *ctx) {
+    const int64_t step_ns = 300000000000;
+    spr_calendar_builder *b = NULL;
+    spr_calendar *c = NULL;
+    struct spr_event e = {.size = sizeof e,
+                          .kind = "match",
+                          .start_ns = match_steps[0] * step_ns,
+                          .end_ns = (match_steps[0] + MATCH_LENGTH) * step_ns};
+    assert_int_equal(spr_calendar_builder_create(ctx, &b), SPR_OK);
+    assert_int_equal(spr_calendar_builder_add(b, &e), 0);
+    for (int k = 1; k < MATCHES; k++)
+        assert_int_equal(spr_calendar_builder_date(b, 0, match_steps[k] * step_ns, 0), SPR_OK);
+    assert_int_equal(spr_calendar_builder_finish(b, &c), SPR_OK);
+    return c;
+}
+
+static double steps_with_matches(int v, int t) {
+    bool on = false;
+    for (int k = 0; k < MATCHES; k++)
+        on = on || (t >= match_steps[k] && t < match_steps[k] + MATCH_LENGTH);
+    return v % HOSTS == 0 && on ? 6.3 : 2;
+}
+
+/* When the first shard of the match of the eighth day was ready, s of that day; -1 = never. */
+static double ready_for_the_match(int knows) {
+    struct loop l;
+    double first_ready = -1;
+    with_matches = knows;
+    begin(&l, SPR_AUTO, NULL, true);
+    with_matches = 0;
+    spr_series *past = small_series(l.ctx, VMS, 7 * 288, steps_with_matches);
+    assert_int_equal(spr_controller_history(l.c, past, 0, 7 * 288), SPR_OK);
+    spr_series_unref(past);
+    l.now_s = 7 * 86400;
+    spr_sim_world()->advance(l.sim, at_s(l.now_s));
+    assert_int_equal(spr_controller_step(l.c, at_s(l.now_s)), SPR_OK);
+    for (int t = 0; t < 288 && first_ready < 0; t++)
+        for (int k = 0; k < 30 && first_ready < 0; k++) {
+            for (int v = 0; v < VMS; v++)
+                l.demand[v] = steps_with_matches(v, 7 * 288 + t);
+            pass(&l, 10);
+            if (l.grown)
+                first_ready = l.now_s - 7 * 86400;
+        }
+    end(&l);
+    return first_ready;
+}
+
+static void a_known_event_is_met_ahead(void **state) {
+    (void)state;
+    double start = 170 * 300, knowing = ready_for_the_match(1), not_knowing = ready_for_the_match(0);
+    print_message("match at %.0f s, first shard ready at %.0f s; without the calendar at %.0f s\n", start, knowing,
+                  not_knowing);
+    assert_true(knowing > start - 3600 && knowing <= start);
+    assert_true(not_knowing > start);
 }
 
 /* What the host's total may be in the first steps of the daily peak, seen from ahead of it, after two days of looking.
@@ -550,6 +618,7 @@ int main(void) {
         cmocka_unit_test(one_switch_stops_everything_new),
         cmocka_unit_test(nothing_is_released_on_missing_data),
         cmocka_unit_test(a_peak_that_comes_every_day_is_met_ahead),
+        cmocka_unit_test(a_known_event_is_met_ahead),
         cmocka_unit_test(the_class_changes_the_method),
         cmocka_unit_test(a_backend_thread_wakes_the_controller),
         cmocka_unit_test(two_shards_become_one_without_a_gap),

@@ -4,13 +4,14 @@
 The modules have the names of the library's headers, in the order in which data flows. `shardpredict.io`, `.replay`
 and `.sim` load their own small C libraries and are imported by name.
 """
-from . import control, fleet, forecast, metrics, model, ops, plan, profile, route
+from . import control, events, fleet, forecast, metrics, model, ops, plan, profile, route
 from ._base import NONE, Amounts, ArgumentError, Error, NoMemoryError, NotFoundError, Time, c_text
 from ._core import ffi as _ffi
 from ._core import lib as _lib
 from ._enums import *  # noqa: F401,F403
 from .context import Context, LogRecord
 from .control import Controller
+from .events import Calendar
 from .fleet import VM, Declared, Fleet, FleetBuilder, Host, Shard
 from .forecast import Forecast, Forecaster
 from .metrics import Metrics, Series
@@ -30,7 +31,7 @@ def resource_name(resource: int) -> str:
     return c_text(info.name)
 
 
-__all__ = ["NONE", "VM", "Action", "Amounts", "ArgumentError", "Context", "Controller", "Declared", "Error", "Fleet",
+__all__ = ["NONE", "VM", "Action", "Amounts", "ArgumentError", "Calendar", "Context", "Controller", "Declared", "Error", "Fleet",
            "FleetBuilder", "Forecast", "Forecaster", "Host", "Infeasible", "LogRecord", "Metrics", "Model", "NoMemoryError",
            "NotFoundError", "Plan", "PlanOpts", "Planner", "Profile", "Profiler", "Routes", "Series", "Shard", "Time", "Trainer",
-           "__version__", "control", "fleet", "forecast", "metrics", "model", "ops", "plan", "profile", "resource_name", "route"]
+           "__version__", "control", "events", "fleet", "forecast", "metrics", "model", "ops", "plan", "profile", "resource_name", "route"]

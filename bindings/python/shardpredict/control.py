@@ -11,6 +11,7 @@ from ._base import Amounts, Maker, Time, c_time, options, read, struct, write
 from ._core import ffi, lib
 from ._enums import Automation, Because, ShardState
 from .context import Context
+from .events import Calendar
 from .fleet import Fleet
 from .forecast import Forecast
 from .metrics import Series
@@ -75,7 +76,7 @@ class Controller(Maker):
                  router: Union[Router, Table, None] = None, forecaster: Union[ForecasterMethod, Table, str, None] = None,
                  planner: Union[PlannerMethod, Table, None] = None, store: Union[Store, Table, None] = None,
                  plan: Optional[PlanOpts] = None, automation: Automation = Automation.ADVISE, horizon: int = 0,
-                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0, joint: int = 0,
+                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0, joint: int = 0, calendar: Optional[Calendar] = None,
                  event: Optional[Callable[[LifecycleEvent], object]] = None) -> None:
         self._p = None
         keep: list[Any] = []
@@ -83,6 +84,8 @@ class Controller(Maker):
         keep.append(plan_c)
         opts = options("spr_controller_opts", keep, plan=plan_c, automation=automation, horizon=horizon,
                        history_steps=history_steps, refit_s=refit_s, fence=fence, joint=joint)
+        if calendar is not None:
+            opts.calendar = calendar._ptr
         if isinstance(forecaster, str):
             forecaster = _forecast.builtin(forecaster)
         for kind, backend in (("source", source), ("driver", driver), ("router", router), ("forecaster", forecaster),

@@ -11,6 +11,7 @@ from ._base import Amounts, Maker, blank as _core_blank, c_text, fill, read
 from ._core import ffi
 from ._io import lib
 from .context import Context
+from .events import Calendar
 from .fleet import Fleet
 from .metrics import Series
 from .model import Model
@@ -170,6 +171,11 @@ def read_fleet(context: Context, path: Path, trace: Trace, first: int = 0, last:
 def load_model(context: Context, path: Path) -> Model:
     """A model file, read whole."""
     return Model(context, context._call("spr_model **", lib.spr_model_load, context._ptr, os.fsencode(path)))
+
+
+def read_calendar(context: Context, path: Path) -> Calendar:
+    """Events of an iCalendar file."""
+    return Calendar(context, context._call("spr_calendar **", lib.spr_calendar_read, context._ptr, os.fsencode(path)))
 
 
 def save_model(model: Model, path: Path) -> None:

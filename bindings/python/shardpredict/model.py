@@ -13,6 +13,7 @@ from ._base import NONE, Maker, Product, blank, c_text, fill, options, read, str
 from ._core import ffi, lib
 from ._enums import ModelKind
 from .context import Context
+from .events import Calendar
 from .ops import Table
 
 Path = Union[str, "os.PathLike[str]"]
@@ -129,11 +130,16 @@ class Trainer(Maker):
         super().__init__(context, context._call("spr_trainer **", lib.spr_trainer_create, context._ptr, opts))
 
     def add(self, values: Any, first_step: int = 0, *, until: Optional[Sequence[int]] = None, resource: Optional[Sequence[int]] = None,
-            signed: bool = False, censored: Any = None) -> None:
-        """Take [series][time] numbers in; `first_step` counts from 1970, `until` is the first column of each series not to be used."""
+            signed: bool = False, censored: Any = None, calendar: Optional[Calendar] = None, calendar_origin_ns: int = 0) -> None:
+        """Take [series][time] numbers in; `first_step` counts from 1970, `until` is the first column of each series not to be used.
+
+        What the events of `calendar` did is learnt and taken out first."""
         keep: list[Any] = []
         p = panel(values, censored, keep)
-        o = fill(blank("spr_training_opts"), {"first_step": first_step, "signed_values": NONE if signed else 0}, keep)
+        o = fill(blank("spr_training_opts"), {"first_step": first_step, "signed_values": NONE if signed else 0,
+                                               "calendar_origin_ns": calendar_origin_ns}, keep)
+        if calendar is not None:
+            o.calendar = calendar._ptr
         o.until = _per_series("int64_t[]", until, p.series, "until", keep)
         o.resource = _per_series("int32_t[]", resource, p.series, "resource", keep)
         self.context._check(lib.spr_trainer_add(self._ptr, p, o))

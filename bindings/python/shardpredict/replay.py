@@ -15,6 +15,7 @@ from ._enums import Policy
 from ._sim import lib as _sim
 from .context import Context
 from .control import LifecycleEvent
+from .events import Calendar
 from .fleet import Fleet
 from .metrics import Series
 from .ops import ForecasterMethod, Table, bind
@@ -195,7 +196,7 @@ def scenario_struct(fleet: Fleet, numbers: ScenarioNumbers, keep: list[Any]) -> 
 
 
 def run(context: Context, series: Series, scenario: Any, *, world: Optional[Any] = None, policies: Iterable[Policy] = (),
-        forecaster: Union[ForecasterMethod, Table, str, None] = None, joint: int = 0,
+        forecaster: Union[ForecasterMethod, Table, str, None] = None, joint: int = 0, calendar: Optional[Calendar] = None,
         event: Optional[Callable[[ReplayEvent], object]] = None, step: Optional[Callable[[ReplayStep], object]] = None,
         progress: Optional[Callable[[float, str], object]] = None) -> Verdict:
     """Run the policies (none named = all). `scenario`: an io.Scenario, or (Fleet, ScenarioNumbers).
@@ -207,6 +208,8 @@ def run(context: Context, series: Series, scenario: Any, *, world: Optional[Any]
     c = scenario_struct(scenario[0], scenario[1], keep) if isinstance(scenario, tuple) else scenario._struct
     opts = blank("spr_replay_opts")
     opts.world, opts.joint = world or _sim.spr_sim_world(), joint
+    if calendar is not None:
+        opts.calendar = calendar._ptr
     opts.source, opts.driver, opts.router = _sim.spr_sim_source(), _sim.spr_sim_driver(), _sim.spr_sim_router()
     for p in policies:
         opts.policies |= 1 << p

@@ -93,3 +93,22 @@ def test_what_makes_no_sense_is_refused(context):
     assert e.value.code == sp.ErrorCode.E_HISTORY
     with pytest.raises(sp.Error):
         sp.Model.open(context, b"no model")
+
+
+def test_a_calendar_is_taken_out_before_training(trained, tmp_path):
+    path = tmp_path / "a.ics"
+    day = "\r\n".join(["BEGIN:VEVENT", "UID:%d", "DTSTAMP:19700101T000000Z", "CATEGORIES:sale", "DTSTART:197001%02dT180000Z",
+                       "DURATION:PT3H", "END:VEVENT"])
+    path.write_text("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n" + "\r\n".join(day % (d, d) for d in (9, 12, 15, 17)) +
+                    "\r\nEND:VCALENDAR\r\n")
+    y, got = fleet(4, 480), []
+    for d in (9, 12, 15, 17):
+        y[:, (d - 1) * 24 + 18:(d - 1) * 24 + 21] *= 3
+    calendar = sp.Calendar.read(trained.context, path)
+    assert calendar.kinds == ("sale",)
+    for known in (None, calendar):
+        with sp.Trainer(trained.context, step_ns=HOUR, horizon=6, members=1, effort=0.1) as t:
+            t.add(y, 0, calendar=known)
+            t.run()
+            got.append(t.finish().info.loss)
+    assert got[1] < got[0]

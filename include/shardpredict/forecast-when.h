@@ -64,9 +64,12 @@ struct spr_dependence {
     int64_t pairs;   /**< neighbouring steps seen */
     double product;  /**< sum of products of neighbours' normal scores */
     double square;   /**< sum of their mean squares */
+    double far_product; /**< the same of steps a quarter of the horizon apart */
+    double far_square;  /**< their mean squares */
 };
 /**
- * Compare a forecast with what came: truth[horizon], NaN = unknown.
+ * Compare a forecast with what came: truth[horizon], NaN = unknown. Measured on neighbours and on steps a quarter of
+ * the horizon apart; the larger of what both say of neighbours counts.
  * @return the correlation so far, 0..1 (NaN before the first pair), or NaN for bad arguments
  */
 SPR_API double spr_forecast_dependence(const spr_forecast *f, int64_t series, const double *truth,

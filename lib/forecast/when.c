@@ -291,19 +291,32 @@ static double score(const spr_forecast *f, int64_t series, int32_t h, double y) 
     return spr__normal_quantile(fmax(0.005, fmin(0.995, below)));
 }
 
+static double ratio(double product, double square) { return square > 0 ? fmax(0, fmin(1, product / square)) : 0; }
+
+/* Noise upon an error that lasts hides it from neighbours, not from steps far apart: the larger of both answers. */
 double spr_forecast_dependence(const spr_forecast *f, int64_t series, const double *truth,
                                struct spr_dependence *sums) {
     if (!f || !truth || !sums || sums->size < sizeof *sums || series < 0 || series >= f->series)
         return NAN;
-    double before = NAN;
+    double *z = spr__alloc(f->ctx, (size_t)f->horizon, sizeof *z);
+    int32_t far = SPR_MAX(1, f->horizon / 4);
+    if (!z)
+        return NAN;
     for (int32_t h = 0; h < f->horizon; h++) {
-        double z = isfinite(truth[h]) ? score(f, series, h, truth[h]) : NAN;
-        if (!isnan(z) && !isnan(before)) {
+        z[h] = isfinite(truth[h]) ? score(f, series, h, truth[h]) : NAN;
+        if (h >= 1 && !isnan(z[h] * z[h - 1])) {
             sums->pairs++;
-            sums->product += z * before;
-            sums->square += 0.5 * (z * z + before * before);
+            sums->product += z[h] * z[h - 1];
+            sums->square += 0.5 * (z[h] * z[h] + z[h - 1] * z[h - 1]);
         }
-        before = z;
+        if (h >= far && !isnan(z[h] * z[h - far])) {
+            sums->far_product += z[h] * z[h - far];
+            sums->far_square += 0.5 * (z[h] * z[h] + z[h - far] * z[h - far]);
+        }
     }
-    return sums->square > 0 ? fmax(0, fmin(1, sums->product / sums->square)) : NAN;
+    spr__free(f->ctx, z, (size_t)f->horizon, sizeof *z);
+    /* A root makes much of little: what chance alone may show, three standard errors, is taken off before it. */
+    double doubt = sums->pairs ? 3 / sqrt((double)sums->pairs) : 1;
+    double near_by = ratio(sums->product, sums->square), apart = ratio(sums->far_product, sums->far_square) - doubt;
+    return sums->square > 0 ? fmax(near_by, pow(fmax(0, apart), 1.0 / far)) : NAN;
 }

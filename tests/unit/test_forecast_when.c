@@ -247,6 +247,24 @@ static void dependence_is_found_in_what_came(void **state) {
     spr_forecast_unref(f);
 }
 
+/* An origin's error that lasts, and as much noise upon it: neighbours look half as alike as steps far apart are. */
+static void noise_does_not_hide_an_error_that_lasts(void **state) {
+    (void)state;
+    double mean[STEPS], sd[STEPS], truth[STEPS], found = NAN;
+    hill(mean, sd);
+    spr_forecast *f = normal(mean, sd, STEPS);
+    struct spr_dependence sums = {.size = sizeof sums};
+    for (int path = 0; path < 400; path++) {
+        double lasting = gauss((uint64_t)path, 1000);
+        for (int h = 0; h < STEPS; h++)
+            truth[h] = mean[h] + sd[h] * sqrt(0.5) * (lasting + gauss((uint64_t)path, (uint64_t)h));
+        found = spr_forecast_dependence(f, 0, truth, &sums);
+    }
+    assert_float_equal(sums.product / sums.square, 0.5, 0.06);
+    assert_true(found > 0.85 && found < 1);
+    spr_forecast_unref(f);
+}
+
 static void bad_questions_are_refused(void **state) {
     (void)state;
     double mean[STEPS], sd[STEPS], first[STEPS];
@@ -301,6 +319,7 @@ int main(void) {
         cmocka_unit_test(more_correlation_never_makes_a_passage_likelier),
         cmocka_unit_test(an_onset_that_may_come_any_time_is_one_wide_window),
         cmocka_unit_test(dependence_is_found_in_what_came),
+        cmocka_unit_test(noise_does_not_hide_an_error_that_lasts),
         cmocka_unit_test(bad_questions_are_refused),
         cmocka_unit_test(every_failing_allocation_leaves_nothing_behind),
     };

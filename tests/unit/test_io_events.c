@@ -156,10 +156,62 @@ static void hours_that_are_a_season_do_no_harm(void **state) {
     spr_calendar_unref(c);
 }
 
+/* ---- when ---- */
+
+static int by_value(const void *a, const void *b) {
+    double u = *(const double *)a, v = *(const double *)b;
+    return (u > v) - (u < v);
+}
+
+/* The 0.9 quantile of the week before. */
+static double high_water(int64_t origin) {
+    static double week[7 * DAY];
+    int n = 0;
+    for (int64_t t = origin - 7 * DAY; t < origin; t++)
+        if (!isnan(y[t]))
+            week[n++] = y[t];
+    qsort(week, (size_t)n, sizeof *week, by_value);
+    return week[(int)(0.9 * n)];
+}
+
+static double passage(const spr_forecast *f, double threshold, double correlation) {
+    struct spr_when_opts o = {.size = sizeof o, .threshold = threshold, .correlation = correlation};
+    double first[H], sum = 0;
+    assert_int_equal(spr_forecast_first_passage(f, 0, &o, first), SPR_OK);
+    for (int h = 0; h < H; h++)
+        sum += first[h];
+    return sum;
+}
+
+/* Four hours ahead, ten hours apart, from May into June; the correlation is that of the forecasts before. */
+static void measured_dependence_tells_how_often_a_threshold_is_passed(void **state) {
+    (void)state;
+    load("worldcup98", "worldcup98/requests_per_minute.csv.gz");
+    struct spr_dependence sums = {.size = sizeof sums};
+    double measured = 0, independent = 0, observed = 0, rho = 0, n = 0;
+    for (int64_t origin = 28 * DAY; origin + H <= steps; origin += 120, n++) {
+        spr_forecast *f = ask(spr_forecaster_seasonal_naive(), NULL, 0, origin);
+        double threshold = high_water(origin), any = 0;
+        for (int h = 0; h < H; h++)
+            any = y[origin + h] > threshold ? 1 : any;
+        observed += any;
+        measured += passage(f, threshold, rho);
+        independent += passage(f, threshold, SPR_NONE);
+        rho = spr_forecast_dependence(f, 0, y + origin, &sums);
+        spr_forecast_unref(f);
+    }
+    print_message("passed in %.3f of %.0f cases; said %.3f, rho %.3f (steps taken as independent %.3f)\n", observed / n,
+                  n, measured / n, rho, independent / n);
+    assert_true(fabs(measured - observed) / n < 0.1);
+    assert_true(independent / n > observed / n + 0.2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(matches_of_the_world_cup_are_foreseen, scratch_begin, scratch_end),
         cmocka_unit_test_setup_teardown(hours_that_are_a_season_do_no_harm, scratch_begin, scratch_end),
+        cmocka_unit_test_setup_teardown(measured_dependence_tells_how_often_a_threshold_is_passed, scratch_begin,
+                                        scratch_end),
     };
     return cmocka_run_group_tests_name("events on real series", tests, NULL, NULL);
 }

@@ -71,6 +71,14 @@ static inline int32_t spr__rung_at(const int32_t *rungs, int32_t count, int32_t 
 /* Quantiles (as spr__quantile_sorted has them) of values in any order, which are partly sorted on the way; n >= 1. */
 void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out);
 
+/* Brings what is below the pivot (with `equal`: at most the pivot) to the front of v and returns how much it is.
+ * `spare` has room for n + 8. All builds choose alike; in which order they leave both parts is their own affair. */
+typedef int64_t spr__splitter(double *v, int64_t n, double pivot, bool equal, double *spare);
+spr__splitter spr__split_plain, spr__split_avx2, spr__split_avx512;
+/* spr__quantiles with another splitter and its spare room. */
+void spr__quantiles_by(spr__splitter *split, double *spare, double *values, int64_t n, const double *levels,
+                       int32_t count, double *out);
+
 /* Pinball loss (Koenker & Bassett 1978) of saying q for the level when y came. */
 static inline double spr__pinball(double level, double y, double q) {
     return y > q ? level * (y - q) : (level - 1) * (y - q);

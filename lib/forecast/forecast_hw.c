@@ -24,6 +24,28 @@ spr__hw_follower *spr__hw_follower_for(int simd) {
     return spr__hw_follow_plain;
 }
 
+spr__hw_sloper *spr__hw_sloper_for(int simd) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (simd == SPR_SIMD_AVX512)
+        return spr__hw_slopes_avx512;
+    if (simd == SPR_SIMD_AVX2)
+        return spr__hw_slopes_avx2;
+#endif
+    (void)simd;
+    return spr__hw_slopes_plain;
+}
+
+spr__splitter *spr__hw_splitter_for(int simd) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (simd == SPR_SIMD_AVX512)
+        return spr__split_avx512;
+    if (simd == SPR_SIMD_AVX2)
+        return spr__split_avx2;
+#endif
+    (void)simd;
+    return spr__split_plain;
+}
+
 /* ---- options ---- */
 
 static bool share_ok(double v) { return v == SPR_NONE || (v >= 0 && v <= 1); }
@@ -92,6 +114,8 @@ static int hw_open(const struct spr_forecaster_env *env, void **state) {
     hw->ctx = ctx;
     hw->opts = o;
     hw->kernel = spr__hw_kernel_for(spr_context_simd(ctx));
+    hw->split = spr__hw_splitter_for(spr_context_simd(ctx));
+    hw->sloper = spr__hw_sloper_for(spr_context_simd(ctx));
     hw->follower = spr__hw_follower_for(spr_context_simd(ctx));
     add_cycle(&hw->shape, o.period == 0 ? (double)SPR__DAY_NS / (double)env->step_ns : o.period);
     add_cycle(&hw->shape, o.period2);

@@ -6,13 +6,15 @@
  */
 #include "forecast/hw_room.h"
 
-#define RICHER      0.995 /* a richer kind must lose less than this share of a simpler one's loss */
-#define NEAR_SIZE   0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
-#define LAST_SIZE   0.05  /* of the last search and of a warm fit */
+#define RICHER        0.995 /* a richer kind must lose less than this share of a simpler one's loss */
+#define NEAR_SIZE     0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
+#define LAST_SIZE     0.05  /* of the last search and of a warm fit */
 /* Relative differences of squared errors at which a search ends: on the way to a choice, after it, without one. */
-#define ROUGH_SLACK 1e-4
-#define LAST_SLACK  1e-5
-#define FINE_SLACK  1e-8
+#define ROUGH_SLACK   1e-4
+#define LAST_SLACK    1e-5
+#define FINE_SLACK    1e-8
+/* A descent is finer than its last promise: it ends sooner. */
+#define DESCENT_SLACK 3e-7
 
 /* The dimensions that are searched for a lane of a kind. */
 static int32_t dims_of(const struct hw_room *r, int32_t lane, int32_t trend, struct hw_dim *dims) {
@@ -46,21 +48,50 @@ static bool pointless(const struct hw_room *r, int32_t phase) { /* nobody can be
 
 /* ---- search ---- */
 
+/* Slopes are for lanes whose errors are smooth in the parameters, and the recursion of which is linear. */
+static bool descends(const struct hw_room *r, const struct hw_work *w, int32_t i) {
+    return !r->mult[i] && !r->censored[i] && isinf(w->bound[i]);
+}
+
 static void begin_search(const struct hw_room *r, struct hw_work *w, const struct hw_kind *kinds) {
-    double slack = w->phase == r->hw->kind_count ? LAST_SLACK : held_out(r->hw) ? ROUGH_SLACK : FINE_SLACK;
+    bool last = w->phase == r->hw->kind_count;
+    double slack = last ? LAST_SLACK : held_out(r->hw) ? ROUGH_SLACK : FINE_SLACK;
     for (int32_t i = 0; i < r->rows; i++) {
         struct hw_dim dims[HW_DIMS];
         double from[HW_DIMS];
         int32_t n = dims_of(r, i, kinds[i].trend, dims);
-        bool last = w->phase == r->hw->kind_count, known = last || w->phase > 0;
+        bool known = last || w->phase > 0;
         const double *at = last ? w->found[w->kind[i]][i] : w->found[0][i];
         for (int32_t d = 0; d < n; d++) {
-            bool had = last || dims[d].id == HW_ALPHA || dims[d].id == HW_GAMMA || dims[d].id == HW_GAMMA2;
+            bool had =
+                last || w->phase == 0 || dims[d].id == HW_ALPHA || dims[d].id == HW_GAMMA || dims[d].id == HW_GAMMA2;
             from[d] = had ? at[dims[d].id] : dims[d].grid[0];
         }
-        spr__hw_search_begin(&w->search[i], dims, n, known ? from : NULL, last ? LAST_SIZE : NEAR_SIZE, slack);
+        bool slopes = descends(r, w, i);
+        spr__hw_search_begin(&w->search[i], dims, n, known ? from : NULL, last ? LAST_SIZE : NEAR_SIZE,
+                             slopes ? SPR_MAX(slack, DESCENT_SLACK) : slack, slopes);
     }
     w->searching = true;
+}
+
+/* One run answers what all lanes ask that want the same of it. */
+static void answer(struct hw_room *r, struct hw_work *w, const struct hw_params *params, bool slopes,
+                   double (*asked)[HW_DIMS], bool *more) {
+    if (slopes)
+        spr__hw_room_slopes(r, params);
+    else
+        spr__hw_room_run(r, params, false);
+    for (int32_t i = 0; i < r->rows; i++) {
+        struct hw_told told = {.f = r->sse[i]};
+        if (!more[i])
+            continue;
+        for (int d = 0; d < HW_DIMS && slopes; d++) {
+            told.grad[d] = r->slopes.grad[d][i];
+            for (int k = 0; k < HW_DIMS; k++)
+                told.hess[d][k] = r->slopes.hess[d][k][i];
+        }
+        spr__hw_search_tell(&w->search[i], asked[i], &told);
+    }
 }
 
 static int search(struct hw_room *r, struct hw_work *w, const struct hw_kind *kinds, double (*found)[HW_DIMS],
@@ -70,22 +101,21 @@ static int search(struct hw_room *r, struct hw_work *w, const struct hw_kind *ki
     if (!w->searching)
         begin_search(r, w, kinds);
     for (;;) {
-        bool more[HW_LANES] = {false}, any = false;
+        bool more[2][HW_LANES] = {{false}}, any[2] = {false};
         for (int32_t i = 0; i < r->rows; i++) {
-            any |= more[i] = spr__hw_search_ask(&w->search[i], asked[i]);
+            bool slopes = spr__hw_search_slopes(&w->search[i]);
+            any[slopes] |= more[slopes][i] = spr__hw_search_ask(&w->search[i], asked[i]);
             for (int32_t d = 0; d < w->search[i].dim_count; d++)
                 points[i][w->search[i].dims[d].id] = asked[i][d];
         }
-        if (!any)
+        if (!any[0] && !any[1])
             break;
         if (limit && *used >= limit)
             return SPR_AGAIN;
         spr__hw_room_params(r, kinds, points, w->bound, &params);
-        spr__hw_room_run(r, &params, false);
-        for (int32_t i = 0; i < r->rows; i++)
-            if (more[i])
-                spr__hw_search_tell(&w->search[i], asked[i], r->sse[i]);
-        ++*used;
+        for (int slopes = 0; slopes < 2; slopes++)
+            if (any[slopes])
+                answer(r, w, &params, slopes, asked, more[slopes]), ++*used;
     }
     for (int32_t i = 0; i < r->rows; i++)
         memcpy(found[i], points[i], sizeof points[i]);
@@ -131,7 +161,7 @@ static double bound_of(const struct hw_errors *e, double *work) {
         return INFINITY;
     for (int64_t i = 0; i < n; i++)
         size += work[i] = fabs(work[i]);
-    spr__quantiles(work, n, &middle, 1, &median);
+    spr__quantiles_by(e->hw->split, e->spare, work, n, &middle, 1, &median);
     double bound = 3 * (median > 0 ? 1.4826 * median : size / (double)n);
     return bound > 0 ? bound : INFINITY;
 }

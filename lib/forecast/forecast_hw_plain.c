@@ -4,6 +4,7 @@
 
 #define HW_NAME   spr__hw_plain
 #define HW_FOLLOW spr__hw_follow_plain
+#define HW_SLOPES spr__hw_slopes_plain
 #define HW_W      1
 typedef double V;
 typedef bool MASK;

@@ -19,10 +19,12 @@ void spr__hw_room_free(struct hw_room *r) {
     spr__free(ctx, r->cap, cells(r), sizeof(double));
     spr__free(ctx, r->work, work_size(r), sizeof(double));
     spr__free(ctx, r->trace, traced(r) * 4 * HW_LANES, sizeof(double));
+    spr__free(ctx, r->spare, traced(r) + 8, sizeof(double));
     spr__free(ctx, r->lane, traced(r) * HW_ROOM_FIELDS, sizeof(double));
     for (int c = 0; c < HW_CYCLES; c++) {
         spr__free(ctx, r->start_season[c], slots_of(r->hw, c), sizeof(double));
         spr__free(ctx, r->season[c], slots_of(r->hw, c), sizeof(double));
+        spr__free(ctx, r->slopes.season[c], slots_of(r->hw, c) * HW_DIMS, sizeof(double));
     }
 }
 
@@ -35,14 +37,16 @@ bool spr__hw_room_make(struct hw_room *r, const struct hw *hw, const struct hw_t
     r->seen = spr__alloc(hw->ctx, cells(r), sizeof(double));
     r->work = spr__alloc(hw->ctx, work_size(r), sizeof(double));
     r->trace = spr__alloc(hw->ctx, traced(r) * 4 * HW_LANES, sizeof(double));
+    r->spare = spr__alloc(hw->ctx, traced(r) + 8, sizeof(double));
     r->lane = spr__alloc(hw->ctx, traced(r) * HW_ROOM_FIELDS, sizeof(double));
     if (censored)
         r->cap = spr__alloc(hw->ctx, cells(r), sizeof(double));
-    bool ok = r->x && r->seen && r->work && r->trace && r->lane && (r->cap || !censored);
+    bool ok = r->x && r->seen && r->work && r->trace && r->spare && r->lane && (r->cap || !censored);
     for (int c = 0; c < HW_CYCLES; c++) {
         r->start_season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
         r->season[c] = spr__alloc(hw->ctx, slots_of(hw, c), sizeof(double));
-        ok = ok && r->start_season[c] && r->season[c];
+        r->slopes.season[c] = spr__alloc(hw->ctx, slots_of(hw, c) * HW_DIMS, sizeof(double));
+        ok = ok && r->start_season[c] && r->season[c] && r->slopes.season[c];
     }
     if (!ok)
         spr__hw_room_free(r);
@@ -52,12 +56,13 @@ bool spr__hw_room_make(struct hw_room *r, const struct hw *hw, const struct hw_t
 /* ---- rows into lanes ---- */
 
 void spr__hw_room_load(struct hw_room *r, const struct spr_panel *p, int64_t block, const double *lambda) {
-    double period = r->hw->shape.cycle[0].slots ? r->hw->shape.cycle[0].period : 1;
+    double period = r->hw->shape.cycle[0].slots ? r->hw->shape.cycle[0].period : 1, least[HW_LANES];
+    int64_t known[HW_LANES] = {0};
     r->rows = (int32_t)SPR_MIN(HW_LANES, r->hw->series - block * HW_LANES);
-    for (int32_t i = 0; i < HW_LANES; i++) {
-        double least = INFINITY;
-        int64_t known = 0;
-        for (int64_t t = 0; t < r->steps; t++) {
+    for (int32_t i = 0; i < HW_LANES; i++)
+        least[i] = INFINITY, r->censored[i] = false;
+    for (int64_t t = 0; t < r->steps; t++)
+        for (int32_t i = 0; i < HW_LANES; i++) {
             double *x = &r->x[t * HW_LANES + i], *cap = r->cap ? &r->cap[t * HW_LANES + i] : NULL;
             spr__hw_sample(p, block * HW_LANES + i, t, x, cap);
             if (i < r->rows && lambda[i] != HW_PLAIN && !isnan(*x)) {
@@ -65,11 +70,12 @@ void spr__hw_room_load(struct hw_room *r, const struct spr_panel *p, int64_t blo
                 if (cap && !isinf(*cap))
                     *cap = *x;
             }
-            least = *x < least ? *x : least;
-            known += !isnan(*x);
+            r->censored[i] = r->censored[i] || (cap && !isinf(*cap));
+            least[i] = *x < least[i] ? *x : least[i];
+            known[i] += !isnan(*x);
         }
-        r->can_multiply[i] = least > 0 && (double)known >= 2 * period && r->hw->shape.cycle[0].slots;
-    }
+    for (int32_t i = 0; i < HW_LANES; i++)
+        r->can_multiply[i] = least[i] > 0 && (double)known[i] >= 2 * period && r->hw->shape.cycle[0].slots;
 }
 
 /* A lane's starting state. Where residuals are cut it must not begin with an outlier: what lies far from the middle of
@@ -99,11 +105,11 @@ static struct hw_start begin(struct hw_room *r, int32_t i, struct hw_kind kind, 
 }
 
 void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool head) {
+    int64_t ends[HW_LANES] = {0};
+    r->first = r->steps, r->last = 0;
     for (int32_t i = 0; i < HW_LANES; i++) {
         if (i >= r->rows) {
             r->from[i] = r->cut[i] = r->steps;
-            for (int64_t t = 0; t < r->steps; t++)
-                r->seen[t * HW_LANES + i] = NAN;
             continue;
         }
         r->mult[i] = kinds[i].mult && r->can_multiply[i];
@@ -123,9 +129,11 @@ void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool hea
             s = begin(r, i, kinds[i], r->mult[i], end);
             r->start_level[i] = s.level, r->start_trend[i] = kinds[i].trend == SPR_HW_TREND_NONE ? 0 : s.trend;
         }
-        for (int64_t t = 0; t < r->steps; t++)
-            r->seen[t * HW_LANES + i] = t < r->from[i] || t >= end ? NAN : r->x[t * HW_LANES + i];
+        r->first = SPR_MIN(r->first, r->from[i]), r->last = SPR_MAX(r->last, end), ends[i] = end;
     }
+    for (int64_t t = 0; t < r->steps; t++)
+        for (int32_t i = 0; i < HW_LANES; i++)
+            r->seen[t * HW_LANES + i] = t < r->from[i] || t >= ends[i] ? NAN : r->x[t * HW_LANES + i];
 }
 
 /* ---- runs ---- */
@@ -152,25 +160,32 @@ void spr__hw_room_params(const struct hw_room *r, const struct hw_kind *kinds, d
     }
 }
 
-void spr__hw_room_run(struct hw_room *r, const struct hw_params *params, bool trace) {
-    struct hw_pass pass = {.x = r->seen,
-                           .cap = r->cap,
-                           .steps = r->steps,
-                           .ticks = {r->ticks[0], r->ticks[1]},
+/* A pass over the steps from `first` on, from the starting states. */
+static struct hw_pass pass_of(struct hw_room *r, const struct hw_params *params, int64_t first, int64_t last) {
+    struct hw_pass pass = {.x = r->seen + first * HW_LANES,
+                           .cap = r->cap ? r->cap + first * HW_LANES : NULL,
+                           .steps = SPR_MAX(0, last - first),
                            .params = params,
                            .level = r->level,
                            .trend = r->trend,
                            .run = r->run,
                            .season = {r->season[0], r->season[1]},
                            .season_stride = HW_LANES,
-                           .sse = r->sse,
-                           .trace = trace ? r->trace : NULL,
-                           .trace_from = r->trace_from};
+                           .sse = r->sse};
     memcpy(r->level, r->start_level, sizeof r->level);
     memcpy(r->trend, r->start_trend, sizeof r->trend);
     memset(r->run, 0, sizeof r->run);
-    for (int c = 0; c < HW_CYCLES; c++)
+    for (int c = 0; c < HW_CYCLES; c++) {
+        pass.ticks[c] = r->ticks[c] ? r->ticks[c] + first : NULL;
         memcpy(r->season[c], r->start_season[c], slots_of(r->hw, c) * sizeof(double));
+    }
+    return pass;
+}
+
+void spr__hw_room_run(struct hw_room *r, const struct hw_params *params, bool trace) {
+    struct hw_pass pass = trace ? pass_of(r, params, 0, r->steps) : pass_of(r, params, r->first, r->last);
+    if (trace)
+        pass.trace = r->trace, pass.trace_from = r->trace_from;
     for (int32_t i = 0; i < r->rows; i++) {
         pass.any_mult = pass.any_mult || params->mult[i] > 0;
         pass.any_bound = pass.any_bound || !isinf(params->bound[i]);
@@ -178,14 +193,29 @@ void spr__hw_room_run(struct hw_room *r, const struct hw_params *params, bool tr
     r->hw->kernel(&pass);
 }
 
+void spr__hw_room_slopes(struct hw_room *r, const struct hw_params *params) {
+    struct hw_pass pass = pass_of(r, params, r->first, r->last);
+    r->slopes.trended = r->slopes.damped = false;
+    for (int32_t i = 0; i < r->rows; i++) {
+        r->slopes.trended = r->slopes.trended || params->of[HW_PHI][i] > 0;
+        r->slopes.damped = r->slopes.damped || (params->of[HW_PHI][i] > 0 && params->of[HW_PHI][i] < 1);
+    }
+    for (int c = 0; c < HW_CYCLES; c++)
+        if (r->slopes.season[c])
+            memset(r->slopes.season[c], 0, slots_of(r->hw, c) * HW_DIMS * sizeof(double));
+    r->hw->sloper(&pass, &r->slopes);
+}
+
 struct hw_errors spr__hw_room_errors(struct hw_room *r, const struct hw_params *params, int32_t i) {
     int64_t n = r->steps - r->trace_from;
     double *to = r->lane;
+    bool full = true;
     for (int64_t t = 0; t < n; t++) {
         const double *from = r->trace + t * 4 * HW_LANES + i;
         to[t] = from[0], to[n + t] = from[HW_LANES], to[2 * n + t] = from[2 * HW_LANES];
         to[3 * n + t] = from[3 * HW_LANES];
         to[4 * n + t] = r->seen[(r->trace_from + t) * HW_LANES + i];
+        full = full && (r->trace_from + t < r->from[i] || !isnan(to[4 * n + t]));
         if (r->cap)
             to[5 * n + t] = r->cap[(r->trace_from + t) * HW_LANES + i];
     }
@@ -196,9 +226,11 @@ struct hw_errors spr__hw_room_errors(struct hw_room *r, const struct hw_params *
                               .trend = to + n,
                               .one = to + 2 * n,
                               .two = to + 3 * n,
+                              .spare = r->spare,
                               .steps = r->steps,
                               .from = r->trace_from,
                               .first = r->from[i],
                               .phi = params->of[HW_PHI][i],
-                              .mult = r->mult[i]};
+                              .mult = r->mult[i],
+                              .full = full && !r->cap};
 }

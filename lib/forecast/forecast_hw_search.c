@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Bounded search, asked and told: a coarse grid, then from its best point Nelder-Mead inside the box, started anew once
- * around what it found (a simplex that was pressed flat against a wall gets its volume back). Where a good point is
- * known already, a small simplex around it is all. Every lane of a block is at its own place in its own search; what
+ * Bounded search, asked and told: a coarse grid, then from its best point a descent where slopes are told, else
+ * Nelder-Mead inside the box, started anew once around what it found (a simplex that was pressed flat against a wall gets its volume back). Where a good point is
+ * known already, a descent from it or a small simplex around it is all. Every lane of a block is at its own place in its own search; what
  * lanes share is the run over the data that answers them all.
  */
 #include "forecast/hw.h"
+
+#define ZERO_NEAR 1e-3
+#define ZERO_AWAY 0.01
 
 enum { ASK_VERTEX, ASK_REFLECTED, ASK_EXPANDED, ASK_OUTSIDE, ASK_INSIDE, ASK_SHRUNK, DONE };
 
@@ -131,23 +134,34 @@ static void simplex_tell(struct hw_simplex *s, const struct hw_dim *dims, int32_
     }
 }
 
-/* ---- grid and simplex ---- */
+/* ---- grid, then descent or simplex ---- */
+
+static void begin_near(struct hw_search *s, const double *from, double size, double slack) {
+    if (s->slopes) {
+        spr__hw_descent_begin(&s->by.descent, s->dim_count, from, slack);
+    } else {
+        s->by.simplex.slack = slack;
+        simplex_begin(&s->by.simplex, s->dims, s->dim_count, from, size);
+    }
+}
 
 void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
-                          double size, double slack) {
+                          double size, double slack, bool slopes) {
     memset(s, 0, sizeof *s);
     memcpy(s->dims, dims, (size_t)count * sizeof *dims);
     s->dim_count = count;
     s->best_f = INFINITY;
-    s->simplex.slack = slack;
+    s->slopes = slopes;
+    s->slack = slack;
     s->grid_count = 1;
     for (int32_t d = 0; d < count && !from; d++)
         s->grid_count *= dims[d].grid_count;
     if (from && count) {
         s->grid_at = 1;
         memcpy(s->best, from, (size_t)count * sizeof *from);
-        simplex_begin(&s->simplex, dims, count, s->best, size);
-        s->simplex.restarts = 1;
+        begin_near(s, from, size, slack);
+        if (!slopes)
+            s->by.simplex.restarts = 1;
     }
 }
 
@@ -158,25 +172,49 @@ static void grid_point(const struct hw_search *s, double *point) {
     }
 }
 
+static bool done(const struct hw_search *s) {
+    return !s->dim_count || (s->slopes ? s->by.descent.done : simplex_done(&s->by.simplex));
+}
+
+bool spr__hw_search_slopes(const struct hw_search *s) { return s->grid_at >= s->grid_count && s->slopes && !done(s); }
+
 bool spr__hw_search_ask(const struct hw_search *s, double *point) {
     if (s->grid_at < s->grid_count) {
         grid_point(s, point);
         return true;
     }
-    bool done = !s->dim_count || simplex_done(&s->simplex);
-    memcpy(point, done ? s->best : s->simplex.asked, sizeof s->best);
-    return !done;
+    const double *asked = s->slopes ? s->by.descent.asked : s->by.simplex.asked;
+    memcpy(point, done(s) ? s->best : asked, sizeof s->best);
+    return !done(s);
 }
 
-void spr__hw_search_tell(struct hw_search *s, const double *point, double f) {
+/* Near an alpha of zero there is often a second valley, where the trend does what the level should: a descent that ends
+ * there begins once more, without a trend. */
+static void leave_zero(struct hw_search *s) {
+    double from[HW_DIMS];
+    if (!s->by.descent.done || s->left_zero || s->dims[0].id != HW_ALPHA || s->best[0] > ZERO_NEAR)
+        return;
+    s->left_zero = true;
+    memcpy(from, s->best, sizeof from);
+    from[0] = ZERO_AWAY;
+    for (int32_t d = 1; d < s->dim_count; d++)
+        if (s->dims[d].id == HW_BETA)
+            from[d] = 0;
+    spr__hw_descent_begin(&s->by.descent, s->dim_count, from, s->slack);
+}
+
+void spr__hw_search_tell(struct hw_search *s, const double *point, const struct hw_told *told) {
     bool grid = s->grid_at < s->grid_count;
-    double value = isfinite(f) ? f : INFINITY;
+    double value = isfinite(told->f) ? told->f : INFINITY;
     if (value < s->best_f || (grid && s->grid_at == 0)) {
         s->best_f = value;
         memcpy(s->best, point, sizeof s->best);
     }
-    if (!grid)
-        simplex_tell(&s->simplex, s->dims, s->dim_count, value);
-    else if (++s->grid_at == s->grid_count && s->dim_count)
-        simplex_begin(&s->simplex, s->dims, s->dim_count, s->best, 0.2);
+    if (grid && ++s->grid_at == s->grid_count && s->dim_count)
+        begin_near(s, s->best, 0.2, s->slack);
+    else if (!grid && s->slopes) {
+        spr__hw_descent_tell(&s->by.descent, s->dims, s->dim_count, told);
+        leave_zero(s);
+    } else if (!grid)
+        simplex_tell(&s->by.simplex, s->dims, s->dim_count, value);
 }

@@ -85,7 +85,9 @@ static void figures(double *d, int64_t n, const struct hw_tick *ticks, int32_t s
     for (int64_t t = 0; t < n; t++)
         if (!isnan(d[t])) {
             season[(size_t)ticks[t].at * stride] += d[t] * ticks[t].here, weight[ticks[t].at] += ticks[t].here;
-            season[(size_t)ticks[t].next * stride] += d[t] * ticks[t].there, weight[ticks[t].next] += ticks[t].there;
+            if (ticks[t].there > 0)
+                season[(size_t)ticks[t].next * stride] += d[t] * ticks[t].there,
+                    weight[ticks[t].next] += ticks[t].there;
         }
     for (int32_t i = 0; i < slots; i++) {
         double *at = &season[(size_t)i * stride];

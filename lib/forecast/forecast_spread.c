@@ -38,11 +38,12 @@ static double middle(double a, double b, double c) {
     return a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
 }
 
-/* Bring what is below the pivot (with `equal`: at most the pivot) to the front. Every step moves both ends whatever it
- * finds: errors are random, and a branch on them would be mispredicted every other time. */
-static int64_t split(double *v, int64_t from, int64_t to, double pivot, bool equal) {
-    int64_t low = from;
-    for (int64_t i = from; i < to; i++) {
+/* Every step moves both ends whatever it finds: errors are random, and a branch on them would be mispredicted every
+ * other time. */
+int64_t spr__split_plain(double *v, int64_t n, double pivot, bool equal, double *spare) {
+    int64_t low = 0;
+    (void)spare;
+    for (int64_t i = 0; i < n; i++) {
         double x = v[i];
         v[i] = v[low], v[low] = x;
         low += equal ? x <= pivot : x < pivot;
@@ -61,34 +62,39 @@ static void sort_few(double *v, int64_t n) {
 }
 
 /* Quicksort that leaves alone what holds no wanted rank; ties (a VM that idles at zero) are taken out together. */
-static void sort_around(double *v, int64_t from, int64_t to, const double *levels, int32_t count, int64_t n,
-                        int depth) {
+static void sort_around(double *v, int64_t from, int64_t to, const double *levels, int32_t count, int64_t n, int depth,
+                        spr__splitter *split, double *spare) {
     while (to - from > 24 && wanted(levels, count, n, from, to)) {
         if (depth-- == 0) {
             spr__sort(v + from, to - from);
             return;
         }
         double pivot = middle(v[from], v[from + (to - from) / 2], v[to - 1]);
-        int64_t low = split(v, from, to, pivot, false), high = low;
+        int64_t low = from + split(v + from, to - from, pivot, false, spare), high = low;
         if (low - from < (to - from) / 8)
-            high = split(v, low, to, pivot, true);
-        sort_around(v, from, low, levels, count, n, depth);
+            high = low + split(v + low, to - low, pivot, true, spare);
+        sort_around(v, from, low, levels, count, n, depth, split, spare);
         from = high;
     }
     if (to - from <= 24 && wanted(levels, count, n, from, to))
         sort_few(v + from, to - from);
 }
 
-void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out) {
+void spr__quantiles_by(spr__splitter *split, double *spare, double *values, int64_t n, const double *levels,
+                       int32_t count, double *out) {
     int depth = 8;
     for (int64_t m = n; m > 1; m /= 2)
         depth += 2;
-    sort_around(values, 0, n, levels, count, n, depth);
+    sort_around(values, 0, n, levels, count, n, depth, split, spare);
     for (int32_t k = 0; k < count; k++) {
         int64_t r = rank_of(levels[k], n);
         double share = levels[k] * (double)(n - 1) - (double)r;
         out[k] = r + 1 < n ? values[r] + share * (values[r + 1] - values[r]) : values[n - 1];
     }
+}
+
+void spr__quantiles(double *values, int64_t n, const double *levels, int32_t count, double *out) {
+    spr__quantiles_by(spr__split_plain, NULL, values, n, levels, count, out);
 }
 
 /* P. J. Acklam, "An algorithm for computing the inverse normal cumulative distribution function", 2003. */

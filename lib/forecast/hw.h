@@ -62,6 +62,18 @@ typedef void spr__hw_kernel(struct hw_pass *pass);
 spr__hw_kernel spr__hw_plain, spr__hw_avx2, spr__hw_avx512;
 spr__hw_kernel *spr__hw_kernel_for(int simd);
 
+/* The same run of lanes that add, bound nothing and are not censored, with the sums that the next point is found by. */
+struct hw_slopes {
+    bool trended, damped;                    /* some lane has a trend, a damped one */
+    double *season[HW_CYCLES];               /* [slot][by HW_ALPHA ...][lane]: zeros when it begins */
+    double grad[HW_DIMS][HW_LANES];          /* out: sum of errors times slopes of the forecasts */
+    double hess[HW_DIMS][HW_DIMS][HW_LANES]; /* out: sum of products of slopes */
+};
+typedef void spr__hw_sloper(struct hw_pass *pass, struct hw_slopes *slopes);
+spr__hw_sloper spr__hw_slopes_plain, spr__hw_slopes_avx2, spr__hw_slopes_avx512;
+spr__hw_sloper *spr__hw_sloper_for(int simd);
+spr__splitter *spr__hw_splitter_for(int simd);
+
 /*
  * One rung of the quantiles, online: what was forecast for this step is compared with it, scale and offsets follow, and
  * the forecast for `h` steps on takes its place. Everything is [lane] unless it says otherwise.
@@ -124,18 +136,44 @@ struct hw_simplex {
     double at[HW_DIMS + 1][HW_DIMS], f[HW_DIMS + 1];
     double centre[HW_DIMS], asked[HW_DIMS], reflected[HW_DIMS], f_reflected;
 };
-/* One lane's search: a coarse grid and a simplex from its best point, or only a small simplex around a known point. */
+/* Gauss-Newton inside a box with Marquardt's damping, asked and told likewise. */
+struct hw_descent {
+    int32_t evaluations;
+    bool done;
+    double slack, damping, curve,
+        promised; /* share of the curvature that slopes tell; what the asked point should gain */
+    double at[HW_DIMS], f, grad[HW_DIMS], hess[HW_DIMS][HW_DIMS], asked[HW_DIMS];
+};
+/* What a run tells of a lane: squared errors, and for a descent the sums of struct hw_slopes by HW_ALPHA ... */
+struct hw_told {
+    double f, grad[HW_DIMS], hess[HW_DIMS][HW_DIMS];
+};
+/* One lane's search: a coarse grid and a descent or a simplex from its best point, or only the latter from a known
+ * point. */
 struct hw_search {
     struct hw_dim dims[HW_DIMS];
     int32_t dim_count, grid_count, grid_at;
+    bool slopes; /* descends */
+    bool left_zero;
+    double slack;
     double best[HW_DIMS], best_f;
-    struct hw_simplex simplex;
+    union {
+        struct hw_simplex simplex;
+        struct hw_descent descent;
+    } by;
 };
 void spr__hw_search_begin(struct hw_search *s, const struct hw_dim *dims, int32_t count, const double *from,
-                          double size, double slack);
+                          double size, double slack, bool slopes);
+/* Does what is asked next want slopes? */
+bool spr__hw_search_slopes(const struct hw_search *s);
 /* The next point in the order of the dims; false = done, the point is the best one. */
 bool spr__hw_search_ask(const struct hw_search *s, double *point);
-void spr__hw_search_tell(struct hw_search *s, const double *point, double f);
+void spr__hw_search_tell(struct hw_search *s, const double *point, const struct hw_told *told);
+
+/* ---- descent ---- */
+
+void spr__hw_descent_begin(struct hw_descent *s, int32_t n, const double *from, double slack);
+void spr__hw_descent_tell(struct hw_descent *s, const struct hw_dim *dims, int32_t n, const struct hw_told *told);
 
 /* ---- Box-Cox ---- */
 
@@ -186,7 +224,9 @@ struct hw_work {
 struct hw {
     spr_context *ctx;
     spr__hw_kernel *kernel;
+    spr__hw_sloper *sloper;
     spr__hw_follower *follower;
+    spr__splitter *split;
     struct spr_holt_winters_opts opts;
     struct hw_shape shape;
     struct hw_kind kinds[HW_KINDS]; /* to try, the simplest first */
@@ -233,10 +273,11 @@ struct hw_errors {
     const struct hw *hw;
     const double *x, *cap;                   /* [steps - from]; cap may be NULL */
     const double *level, *trend, *one, *two; /* [steps - from]: after a step; seasons used in it */
+    double *spare;                           /* of steps - from + 8, for quantiles */
     int64_t steps, from;                     /* steps of the history, first traced step */
     int64_t first;                           /* first step whose error counts */
     double phi;
-    bool mult;
+    bool mult, full; /* full: no gap from `first` on, nothing censored */
 };
 /* Errors at steps lo .. hi-1 of forecasts made `h` steps earlier, from one origin in `every`; returns how many. */
 int64_t spr__hw_errors_at(const struct hw_errors *e, int32_t h, int64_t lo, int64_t hi, int64_t every, double *out);

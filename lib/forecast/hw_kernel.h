@@ -10,6 +10,11 @@
 enum { NV = HW_LANES / HW_W };
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 
 INLINE V season_get(const double *slots, size_t stride, const struct hw_tick *k) {
     V s = LOAD(slots + (size_t)k->at * stride);
@@ -155,6 +160,171 @@ void HW_NAME(struct hw_pass *p) {
         p->trace ? dispatch(p, true, false, true, false) : dispatch(p, false, false, true, false);
     else
         p->trace ? dispatch(p, true, false, false, false) : dispatch(p, false, false, false, false);
+}
+
+/* ---- slopes ---- */
+
+/* Is there a column for a parameter? Known while compiling. */
+INLINE bool column(int d, int cycles, int trend) {
+    return d == HW_ALPHA || (d == HW_BETA && trend > 0) || (d == HW_PHI && trend > 1) ||
+           (d == HW_GAMMA && cycles > 0) || (d == HW_GAMMA2 && cycles > 1);
+}
+
+/* Per parameter: how base and drift change with it, and the sums that are told. */
+struct columns {
+    V base[HW_DIMS], drift[HW_DIMS], s[HW_DIMS], one[HW_DIMS], two[HW_DIMS], grad[HW_DIMS], hess[HW_DIMS][HW_DIMS];
+};
+
+/* The same for all columns: alpha, beta, phi, 1 - alpha, what a correction moves. */
+struct gains {
+    V alpha, beta, phi, left, gamma[HW_CYCLES], both, season[HW_CYCLES];
+};
+
+/* s is what the forecast of a step gains per parameter, so -s what its error does. */
+INLINE void columns_sum(struct columns *c, double *const *to, const struct hw_tick *const *k, int cycles, int trended,
+                        V e, MASK known) {
+    const size_t wide = (size_t)HW_DIMS * HW_LANES;
+    UNROLL
+    for (int d = 0; d < HW_DIMS; d++) {
+        if (!column(d, cycles, trended))
+            continue;
+        V sum = c->base[d];
+        if (cycles > 0)
+            c->one[d] = season_get(to[0] + d * HW_LANES, wide, k[0]), sum = ADD(sum, c->one[d]);
+        if (cycles > 1)
+            c->two[d] = season_get(to[1] + d * HW_LANES, wide, k[1]), sum = ADD(sum, c->two[d]);
+        c->s[d] = PICK(known, sum, ALL(0.0));
+        c->grad[d] = ADD(c->grad[d], MUL(c->s[d], e));
+        UNROLL
+        for (int i = 0; i <= d; i++)
+            c->hess[d][i] = column(i, cycles, trended) ? ADD(c->hess[d][i], MUL(c->s[d], c->s[i])) : c->hess[d][i];
+    }
+}
+
+/* A season's own correction gamma (1 - alpha) e, with respect to a parameter. */
+INLINE V correction(const struct columns *c, const struct gains *g, int cycle, int d, V e) {
+    V move = SUB(ALL(0.0), MUL(g->season[cycle], c->s[d]));
+    if (d == (cycle ? HW_GAMMA2 : HW_GAMMA))
+        return ADD(move, MUL(g->left, e));
+    return d == HW_ALPHA ? SUB(move, MUL(g->gamma[cycle], e)) : move;
+}
+
+/* The recursion's lines, differentiated; `trend` is the one after the step. */
+INLINE void columns_move(struct columns *c, const struct gains *g, double *const *to, const struct hw_tick *const *k,
+                         int cycles, int trended, V e, V trend, MASK known) {
+    const size_t wide = (size_t)HW_DIMS * HW_LANES;
+    UNROLL
+    for (int d = 0; d < HW_DIMS; d++) {
+        if (!column(d, cycles, trended))
+            continue;
+        V moved = SUB(c->base[d], MUL(g->alpha, c->s[d]));
+        if (d == HW_ALPHA)
+            moved = ADD(moved, e);
+        if (trended) {
+            V along = SUB(c->drift[d], MUL(g->both, c->s[d]));
+            if (d == HW_ALPHA || d == HW_BETA)
+                along = ADD(along, MUL(d == HW_ALPHA ? g->beta : g->alpha, e));
+            along = d == HW_PHI ? ADD(MUL(g->phi, along), trend) : MUL(g->phi, along);
+            c->drift[d] = PICK(known, along, c->drift[d]);
+            moved = ADD(moved, along);
+        }
+        c->base[d] = PICK(known, moved, c->base[d]);
+        if (cycles > 0)
+            season_move(to[0] + d * HW_LANES, wide, k[0], c->one[d], correction(c, g, 0, d, e));
+        if (cycles > 1)
+            season_move(to[1] + d * HW_LANES, wide, k[1], c->two[d], correction(c, g, 1, d, e));
+    }
+}
+
+INLINE void columns_tell(const struct columns *c, struct hw_slopes *to, int o) {
+    UNROLL
+    for (int d = 0; d < HW_DIMS; d++) {
+        STORE(to->grad[d] + o, c->grad[d]);
+        UNROLL
+        for (int i = 0; i <= d; i++) {
+            STORE(to->hess[d][i] + o, c->hess[d][i]);
+            STORE(to->hess[i][d] + o, c->hess[d][i]);
+        }
+    }
+}
+
+INLINE struct gains gains_of(const struct hw_params *k, int o) {
+    struct gains g = {.alpha = LOAD(k->of[HW_ALPHA] + o),
+                      .beta = LOAD(k->of[HW_BETA] + o),
+                      .phi = LOAD(k->of[HW_PHI] + o),
+                      .gamma = {LOAD(k->of[HW_GAMMA] + o), LOAD(k->of[HW_GAMMA2] + o)}};
+    g.left = SUB(ALL(1.0), g.alpha), g.both = MUL(g.alpha, g.beta);
+    g.season[0] = MUL(g.gamma[0], g.left), g.season[1] = MUL(g.gamma[1], g.left);
+    return g;
+}
+
+/*
+ * The additive recursion beside its derivatives by the parameters. One vector after another: the columns fill the time
+ * in which the next step waits for this one.
+ */
+INLINE void slopes_at(struct hw_pass *p, struct hw_slopes *all, int o, int cycles, int trended) {
+    const struct gains g = gains_of(p->params, o);
+    const size_t stride = p->season_stride;
+    const V zero = ALL(0.0);
+    double *const to[HW_CYCLES] = {cycles > 0 ? all->season[0] + o : NULL, cycles > 1 ? all->season[1] + o : NULL};
+    struct columns c;
+    V level = LOAD(p->level + o), trend = LOAD(p->trend + o), drift = MUL(g.phi, trend), base = ADD(level, drift),
+      sse = zero;
+    UNROLL
+    for (int d = 0; d < HW_DIMS; d++) {
+        c.base[d] = c.drift[d] = c.grad[d] = zero;
+        UNROLL
+        for (int i = 0; i < HW_DIMS; i++)
+            c.hess[d][i] = zero;
+    }
+    if (trended > 1)
+        c.base[HW_PHI] = c.drift[HW_PHI] = trend;
+    for (int64_t t = 0; t < p->steps; t++) {
+        const struct hw_tick *k[HW_CYCLES] = {cycles > 0 ? p->ticks[0] + t : NULL, cycles > 1 ? p->ticks[1] + t : NULL};
+        V rest = LOAD(p->x + t * HW_LANES + o), one = zero, two = zero;
+        MASK known = VALID(rest);
+        if (cycles > 0)
+            one = season_get(p->season[0] + o, stride, k[0]), rest = SUB(rest, one);
+        if (cycles > 1)
+            two = season_get(p->season[1] + o, stride, k[1]), rest = SUB(rest, two);
+        V e = PICK(known, SUB(rest, base), zero);
+        columns_sum(&c, to, k, cycles, trended, e, known);
+        level = PICK(known, ADD(base, MUL(g.alpha, e)), level);
+        trend = PICK(known, ADD(drift, MUL(g.both, e)), trend);
+        sse = ADD(sse, MUL(e, e));
+        drift = MUL(g.phi, trend);
+        base = ADD(level, drift);
+        columns_move(&c, &g, to, k, cycles, trended, e, trend, known);
+        if (cycles > 0)
+            season_move(p->season[0] + o, stride, k[0], one, MUL(g.season[0], e));
+        if (cycles > 1)
+            season_move(p->season[1] + o, stride, k[1], two, MUL(g.season[1], e));
+    }
+    STORE(p->sse + o, sse);
+    columns_tell(&c, all, o);
+}
+
+INLINE void slopes(struct hw_pass *p, struct hw_slopes *to, int cycles, int trended) {
+    for (int o = 0; o < HW_LANES; o += HW_W)
+        slopes_at(p, to, o, cycles, trended);
+}
+
+INLINE void slopes_of(struct hw_pass *p, struct hw_slopes *to, int trended) {
+    if (p->ticks[1])
+        slopes(p, to, 2, trended);
+    else if (p->ticks[0])
+        slopes(p, to, 1, trended);
+    else
+        slopes(p, to, 0, trended);
+}
+
+void HW_SLOPES(struct hw_pass *p, struct hw_slopes *to) {
+    if (to->damped)
+        slopes_of(p, to, 2);
+    else if (to->trended)
+        slopes_of(p, to, 1);
+    else
+        slopes_of(p, to, 0);
 }
 
 /* ---- quantiles, online ---- */

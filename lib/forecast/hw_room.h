@@ -16,14 +16,17 @@ struct hw_room {
     double *seen;       /* the same without what must not count */
     double *cap, *work; /* cap: NULL where the panel has no censored steps; work: 2 * steps and some */
     double *trace;      /* [steps - trace_from][4][lane] */
+    double *spare;      /* of steps - trace_from + 8 */
     double *lane;       /* [HW_ROOM_FIELDS][steps - trace_from]: one lane of it, contiguous */
     double *start_season[HW_CYCLES], *season[HW_CYCLES];
+    struct hw_slopes slopes;
     double start_level[HW_LANES], start_trend[HW_LANES];
     double level[HW_LANES], trend[HW_LANES], run[HW_LANES], sse[HW_LANES];
-    bool can_multiply[HW_LANES], mult[HW_LANES];
+    bool can_multiply[HW_LANES], mult[HW_LANES], censored[HW_LANES];
     int32_t seasons[HW_LANES]; /* that a lane's history can start */
     int64_t from[HW_LANES];    /* first step that counts */
     int64_t cut[HW_LANES];     /* first step of the tail that judges; `from` where the history is too short for one */
+    int64_t first, last;       /* steps before and from here on count in no lane */
 };
 bool spr__hw_room_make(struct hw_room *r, const struct hw *hw, const struct hw_tick *const *ticks, int64_t steps,
                        bool censored);
@@ -37,6 +40,8 @@ void spr__hw_room_params(const struct hw_room *r, const struct hw_kind *kinds, d
                          const double *bound, struct hw_params *p);
 /* One run over the history; states and errors are left in the room. */
 void spr__hw_room_run(struct hw_room *r, const struct hw_params *params, bool trace);
+/* The same with slopes, for lanes that add, bound nothing and have no censored step; the others' results are void. */
+void spr__hw_room_slopes(struct hw_room *r, const struct hw_params *params);
 /* A lane of the traced run; good until the next call. */
 struct hw_errors spr__hw_room_errors(struct hw_room *r, const struct hw_params *params, int32_t lane);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Bounded search, asked and told: a coarse grid, then from its best point a descent where slopes are told, else
- * Nelder-Mead inside the box, started anew once around what it found (a simplex that was pressed flat against a wall gets its volume back). Where a good point is
- * known already, a descent from it or a small simplex around it is all. Every lane of a block is at its own place in its own search; what
- * lanes share is the run over the data that answers them all.
+ * Nelder-Mead inside the box, started anew once around what it found (a simplex that was pressed flat against a wall
+ * gets its volume back). Where a good point is known already, a descent from it or a small simplex around it is all.
+ * Every lane of a block is at its own place in its own search; what lanes share is the run over the data that answers
+ * them all.
  */
 #include "forecast/hw.h"
 

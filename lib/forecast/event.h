@@ -47,12 +47,6 @@ void spr__event_walk(const struct event_book *b, const struct event_row *r, int6
 int64_t spr__event_last(const struct event_book *b, const struct event_row *r, int64_t count);
 int64_t spr__event_offset_ns(const struct event_book *b, int32_t zone, int64_t utc);
 
-/*
- * Share of step [step, step + 1) x step_ns since 1970 that any event covers, times its confidence: an input channel
- * of networks. 0..1.
- */
-double spr__event_intensity(const spr_calendar *c, int64_t step, int64_t step_ns);
-
 /* ---- spans: occurrences in steps of a grid ---- */
 
 struct event_span {

@@ -394,27 +394,3 @@ double spr__event_shape(const struct event_span *s, int64_t t, double lead, doub
         shape = 1 - (middle - s->end) / lag;
     return fmax(0, fmax(shape, covered));
 }
-
-/* ---- the channel ---- */
-
-struct cover {
-    int64_t from, to;
-    double confidence, most;
-};
-
-static void cover(void *arg, int64_t start, int64_t end) {
-    struct cover *c = arg;
-    double share = (double)(SPR_MIN(end, c->to) - SPR_MAX(start, c->from)) / (double)(c->to - c->from);
-    c->most = fmax(c->most, share * c->confidence);
-}
-
-double spr__event_intensity(const spr_calendar *c, int64_t step, int64_t step_ns) {
-    if (!c || step < 0 || step_ns < 1 || step > EVENT_LATEST / step_ns - 1)
-        return 0;
-    struct cover all = {.from = step * step_ns, .to = (step + 1) * step_ns};
-    for (size_t i = 0; i < c->book.count; i++) {
-        all.confidence = c->book.rows[i].event.confidence;
-        spr__event_walk(&c->book, &c->book.rows[i], all.from, all.to, cover, &all);
-    }
-    return all.most;
-}

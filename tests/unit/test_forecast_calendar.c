@@ -240,19 +240,6 @@ static void events_without_sense_are_refused_with_a_reason(void **state) {
     spr_calendar_unref(NULL);
 }
 
-static void the_channel_is_the_covered_share_times_confidence(void **state) {
-    (void)state;
-    struct spr_event e = event_at(MON_2024_JAN_1, 12, 2);
-    e.start_ns += H / 4, e.confidence = 0.5;
-    spr_calendar *c = one(&e);
-    int64_t step = e.start_ns / H;
-    assert_float_equal(spr__event_intensity(c, step, H), 0.375, 1e-12);
-    assert_float_equal(spr__event_intensity(c, step + 1, H), 0.5, 1e-12);
-    assert_true(spr__event_intensity(c, step + 2, H) == 0);
-    assert_true(spr__event_intensity(NULL, step, H) == 0 && spr__event_intensity(c, -1, H) == 0);
-    spr_calendar_unref(c);
-}
-
 static int fill(spr_context *failing, void *arg) {
     (void)arg;
     spr_calendar_builder *b = NULL;
@@ -297,7 +284,6 @@ int main(void) {
         cmocka_unit_test(moving_events_take_dates_lose_dates_and_count_none_twice),
         cmocka_unit_test(a_rule_is_found_far_from_its_start),
         cmocka_unit_test(events_without_sense_are_refused_with_a_reason),
-        cmocka_unit_test(the_channel_is_the_covered_share_times_confidence),
         cmocka_unit_test(every_failing_allocation_leaves_nothing_behind),
     };
     return cmocka_run_group_tests_name("calendars", tests, make_context, drop_context);

@@ -84,7 +84,7 @@ enum spr_hw_start {
 struct spr_holt_winters_opts {
     size_t size;        /**< sizeof this struct */
     double period;      /**< first season, steps, may be fractional; 0 = a day; SPR_NONE = no season */
-    double period2;     /**< second season, steps; 0 = none */
+    double period2;     /**< second season, steps; 0 = none. Where `trend` is chosen, it is kept only if it wins */
     int32_t trend;      /**< ::spr_hw_trend; default: chosen, see `selection` */
     int32_t reserved;   /**< must be 0 */
     double alpha;       /**< level smoothing 0..1; 0 = fitted, SPR_NONE = fixed at 0 */

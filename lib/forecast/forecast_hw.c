@@ -85,21 +85,26 @@ static void add_cycle(struct hw_shape *shape, double period) {
 
 /* Trends and seasons to try, the simplest first. An additive trend that multiplies runs away: only who asks gets it. */
 static void add_kinds(struct hw *hw) {
-    static const struct hw_kind all[HW_KINDS] = {{SPR_HW_TREND_NONE, false},
-                                                 {SPR_HW_TREND_DAMPED, false},
-                                                 {SPR_HW_TREND_ADDITIVE, false},
-                                                 {SPR_HW_TREND_NONE, true},
-                                                 {SPR_HW_TREND_DAMPED, true}};
+    static const struct hw_kind all[] = {{SPR_HW_TREND_NONE, false, false},
+                                         {SPR_HW_TREND_DAMPED, false, false},
+                                         {SPR_HW_TREND_ADDITIVE, false, false},
+                                         {SPR_HW_TREND_NONE, true, false},
+                                         {SPR_HW_TREND_DAMPED, true, false}};
     const struct spr_holt_winters_opts *o = &hw->opts;
     bool times = o->season != SPR_HW_SEASON_ADDITIVE && hw->shape.cycle[0].slots;
     bool plus = o->season != SPR_HW_SEASON_MULTIPLICATIVE || !times;
-    for (int k = 0; k < HW_KINDS && o->trend == SPR_HW_TREND_DEFAULT; k++)
-        if (all[k].mult ? times : plus)
-            hw->kinds[hw->kind_count++] = all[k];
+    int32_t seasons = hw->shape.cycle[1].slots ? 2 : 1;
+    for (int32_t n = 1; n <= seasons && o->trend == SPR_HW_TREND_DEFAULT;
+         n++) /* a second season has to earn its place */
+        for (size_t k = 0; k < SPR_ARRAY_LEN(all); k++)
+            if (all[k].mult ? times : plus) {
+                hw->kinds[hw->kind_count] = all[k];
+                hw->kinds[hw->kind_count++].first_only = n < seasons;
+            }
     if (o->trend && plus)
-        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, false};
+        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, false, false};
     if (o->trend && times)
-        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, true};
+        hw->kinds[hw->kind_count++] = (struct hw_kind){o->trend, true, false};
 }
 
 static int hw_open(const struct spr_forecaster_env *env, void **state) {

@@ -7,6 +7,7 @@
 #include "forecast/hw_room.h"
 
 #define RICHER        0.995 /* a richer kind must lose less than this share of a simpler one's loss */
+#define LONGER        0.9   /* ... and one with a second season, of one without */
 #define NEAR_SIZE     0.15  /* of the simplex of a richer kind, which begins where the first kind ended */
 #define LAST_SIZE     0.05  /* of the last search and of a warm fit */
 /* Relative differences of squared errors at which a search ends: on the way to a choice, after it, without one. */
@@ -145,7 +146,8 @@ static void choose(struct hw_room *r, struct hw_work *w) {
                 continue;
             struct hw_errors e = spr__hw_room_errors(r, &params, i);
             double loss = spr__hw_errors_loss(&e, held_out(hw) ? r->cut[i] : r->from[i], r->work);
-            if (k == 0 || loss < RICHER * best[i])
+            bool longer = k && !hw->kinds[k].first_only && hw->kinds[w->kind[i]].first_only;
+            if (k == 0 || loss < (longer ? LONGER : RICHER) * best[i])
                 best[i] = loss, w->kind[i] = k;
         }
     }

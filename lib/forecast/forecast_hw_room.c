@@ -100,8 +100,14 @@ static struct hw_start begin(struct hw_room *r, int32_t i, struct hw_kind kind, 
         }
         x = isnan(first) ? x : r->seen + i;
     }
-    return spr__hw_begin(&r->hw->shape, x, HW_LANES, r->steps, kind.trend != SPR_HW_TREND_NONE, mult, until, r->ticks,
-                         seasons, r->work);
+    struct hw_shape shape = r->hw->shape;
+    if (kind.first_only) {
+        for (int32_t k = 0; k < shape.cycle[1].slots; k++)
+            seasons[1][(size_t)k * HW_LANES] = mult ? 1 : 0;
+        shape.cycle[1].slots = 0;
+    }
+    return spr__hw_begin(&shape, x, HW_LANES, r->steps, kind.trend != SPR_HW_TREND_NONE, mult, until, r->ticks, seasons,
+                         r->work);
 }
 
 void spr__hw_room_start(struct hw_room *r, const struct hw_kind *kinds, bool head) {

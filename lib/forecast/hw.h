@@ -194,8 +194,9 @@ double spr__hw_lambda(const struct spr_panel *p, int64_t row, double asked, doub
 struct hw_kind {
     int32_t trend; /* ::spr_hw_trend */
     bool mult;
+    bool first_only; /* without the second season */
 };
-enum { HW_KINDS = 5 };
+enum { HW_KINDS = 10 };
 
 /* Rows of the state of a block, HW_LANES doubles each; params come first so that they can be read as struct hw_params.
  * Rungs follow: reach, scale, offset[level], pending[waiting]. */

@@ -342,6 +342,30 @@ static void senseless_members_of_the_family_are_refused(void **state) {
     }
 }
 
+static void a_second_season_has_to_earn_its_place(void **state) {
+    static const double levels[] = {0.1, 0.5, 0.9};
+    const struct spr_forecaster_ops *ops = spr_forecaster_holt_winters();
+    struct spr_holt_winters_opts o = {.size = sizeof o, .period = 24, .period2 = 168};
+    struct spr_env base = {sizeof base, ctx, NULL, 0};
+    struct spr_forecaster_env env = {sizeof env, &base, SPR__DAY_NS / 24, H, 3, levels, &o};
+    struct spr_panel p = panel_at(16, 0, N);
+    void *table = NULL;
+    int taken[2] = {0};
+    (void)state;
+    for (int s = 0; s < 16; s++) { /* on odd rows weekends are quiet */
+        fill_daily(s, 10);
+        for (int t = 0; t < N + H; t++)
+            row(s)[t] -= s % 2 && t / 24 % 7 > 4 ? 25 : 0;
+    }
+    assert_int_equal(ops->open(&env, &table), SPR_OK);
+    assert_int_equal(ops->fit(table, &p, 0, 0), SPR_OK);
+    const struct hw *hw = table;
+    for (int s = 0; s < 16; s++)
+        taken[s % 2] += !hw->kinds[(int)spr__hw_row(hw, 0, HW_ROW_KIND)[s]].first_only;
+    ops->close(table);
+    assert_true(taken[0] == 0 && taken[1] == 8);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_swing_in_proportion_is_multiplied_by_choice),
@@ -354,6 +378,7 @@ int main(void) {
         cmocka_unit_test(a_series_of_days_in_five_minutes_costs_at_most_four_kilobytes),
         cmocka_unit_test(a_start_from_the_whole_history_errs_less),
         cmocka_unit_test(senseless_members_of_the_family_are_refused),
+        cmocka_unit_test(a_second_season_has_to_earn_its_place),
     };
     return cmocka_run_group_tests(tests, make_context, drop_context);
 }

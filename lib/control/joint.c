@@ -4,11 +4,13 @@
  * past (lib/forecast/analogue.h); the means are summed per host, and the sum gets the quantiles of what such sums
  * missed before in units of how sure they were, all VMs of the host at the same instant, so their correlation is kept
  * (percentiles are never summed). It is mixed with the forecast of the host's own series per host, step ahead and level
- * by (recent pinball loss)^-6 where it has proved to be better than it.
+ * by (recent pinball loss)^-6 where it has proved to be better than it. Where a trained model has a say in the hosts'
+ * own forecast, the answers with it and without it are compared in the end too, and it must lower the final loss.
  */
 #include "control/control.h"
 #include "forecast/analogue.h"
 #include "forecast/event.h"
+#include "forecast/forecast.h"
 
 #define WINDOW  2016 /* residuals kept per host and step ahead */
 #define LEAST   24   /* so many before the opinion counts */
@@ -17,20 +19,25 @@
 #define UNSURE  0.25 /* share of the mean squared miss that is added to what the VMs expect of themselves */
 #define NUMBERS (INT64_C(1) << 26) /* most that the VMs' histories may take together */
 
+/* Who is compared: the hosts' own forecast and the sum; with a model also the hosts' own without it, and both answers
+ * that the sum is mixed into. */
+enum { OWN, SUM, PLAIN, ANSWER_PLAIN, ANSWER_OWN, VOICES };
+
 struct spr__joint {
     struct spr__analogues *vms;
     int64_t rows;          /* hosts * r */
     int32_t steps, levels; /* of the hosts' forecast: step 0 is the running one */
     double level[64], forget;
     double *points,
-        *spread;        /* [slot][row][step] what the sum said, and the variance it expected; slot = step % steps */
-    double *said[2];    /* [slot][row][step][level] quantiles of the host's series and of the sum */
-    int64_t *slot_step; /* [slot] whose step it is, -1 = nobody's */
+        *spread;          /* [slot][row][step] what the sum said, and the variance it expected; slot = step % steps */
+    int voices;           /* SUM + 1, or VOICES */
+    double *said[VOICES]; /* [slot][row][step][level] quantiles */
+    int64_t *slot_step;   /* [slot] whose step it is, -1 = nobody's */
     float *missed, *expected; /* [row][step][WINDOW] residuals and the variances expected then, rings */
     int64_t seen;             /* residuals per ring so far, of step 1; step j has j - 1 fewer */
     double *quantile;         /* [row][step][level] of residuals in units of their scale */
     double *miss2;            /* [row][step] mean squared miss */
-    double *loss[2];          /* [row][step][level] */
+    double *loss[VOICES];     /* [row][step][level] */
     int64_t compared;         /* steps both were scored on */
     double *scratch;          /* WINDOW, then [row][step] twice */
 };
@@ -55,7 +62,7 @@ void spr__joint_destroy(spr_controller *c) {
     spr__free(c->ctx, j->quantile, cells * k, d);
     spr__free(c->ctx, j->miss2, cells, d);
     spr__free(c->ctx, j->scratch, WINDOW + 2 * cells, d);
-    for (int s = 0; s < 2; s++) {
+    for (int s = 0; s < j->voices; s++) {
         spr__free(c->ctx, j->said[s], slots * cells * k, d);
         spr__free(c->ctx, j->loss[s], cells * k, d);
     }
@@ -70,6 +77,7 @@ static int make(spr_controller *c, int32_t steps, const double *levels, int32_t 
     c->joint = j;
     j->rows = (int64_t)c->hosts * c->r;
     j->steps = steps;
+    j->voices = spr__forecaster_without_model(c->forecaster) ? VOICES : SUM + 1;
     j->levels = SPR_MIN(level_count, (int32_t)SPR_ARRAY_LEN(j->level));
     memcpy(j->level, levels, (size_t)j->levels * sizeof *levels);
     int64_t day = SPR_MAX(2, INT64_C(86400000000000) / c->step_ns);
@@ -82,7 +90,7 @@ static int make(spr_controller *c, int32_t steps, const double *levels, int32_t 
                (j->expected = spr__alloc(c->ctx, cells * WINDOW, sizeof(float))) &&
                (j->quantile = spr__alloc(c->ctx, cells * k, d)) && (j->miss2 = spr__alloc(c->ctx, cells, d)) &&
                (j->scratch = spr__alloc(c->ctx, WINDOW + 2 * cells, d));
-    for (int s = 0; s < 2 && all; s++)
+    for (int s = 0; s < j->voices && all; s++)
         all =
             (j->said[s] = spr__alloc(c->ctx, slots * cells * k, d)) && (j->loss[s] = spr__alloc(c->ctx, cells * k, d));
     if (!all)
@@ -124,7 +132,7 @@ static void say(struct spr__joint *j, int64_t step, const double *points, const 
     for (size_t at = 0; at < cells; at++) {
         double scale = scale_of(j, at, spread[at]);
         for (size_t k = 0; k < K; k++)
-            j->said[1][(slot * cells + at) * K + k] = fmax(0, points[at] + scale * j->quantile[at * K + k]);
+            j->said[SUM][(slot * cells + at) * K + k] = fmax(0, points[at] + scale * j->quantile[at * K + k]);
     }
 }
 
@@ -165,7 +173,7 @@ static void learn(struct spr__joint *j, int64_t step, const double *y, int64_t s
                 j->missed[at * WINDOW + (size_t)(n % WINDOW)] = known ? (float)(y[row * stride] - j->points[was]) : 0;
                 j->expected[at * WINDOW + (size_t)(n % WINDOW)] = known ? (float)j->spread[was] : 0;
             }
-            for (int o = 0; o < 2 && known; o++)
+            for (int o = 0; o < j->voices && known; o++)
                 for (size_t k = 0; k < K; k++) {
                     double *loss = &j->loss[o][at * K + k];
                     *loss = *loss * j->forget + spr__pinball(j->level[k], y[row * stride], j->said[o][was * K + k]);
@@ -210,8 +218,8 @@ int spr__joint_start(spr_controller *c, const struct spr_panel *past, const doub
         spr__analogues_push(j->vms, column, row_stride, t >= quiet);
     }
     refresh(j);
-    /* The other opinion was not asked meanwhile: both start alike. */
-    for (int o = 0; o < 2; o++)
+    /* The other voices were not asked meanwhile: all start alike. */
+    for (int o = 0; o < j->voices; o++)
         memset(j->loss[o], 0, row_cells(j) * (size_t)j->levels * sizeof(double));
     j->compared = 0;
     for (int32_t s = 0; s < j->steps; s++)
@@ -243,28 +251,57 @@ static int find_touched(const spr_controller *c, uint8_t *own) {
     return SPR_OK;
 }
 
+/* The hosts' own forecast, or that without the model, and the sum where the own is not to stand alone. */
+static void blend(const struct spr__joint *j, int host, size_t slot, const uint8_t *alone, double *out) {
+    size_t cells = row_cells(j), K = (size_t)j->levels;
+    const double *own = &j->said[host][slot * cells * K], *sum = &j->said[SUM][slot * cells * K];
+    bool proved = j->seen >= LEAST + j->steps && j->compared >= LEAST + j->steps;
+    for (size_t k = 0; k < cells * K; k++) {
+        double a = j->loss[host][k], b = j->loss[SUM][k], best = fmin(a, b), wa = weight(a, best), wb = weight(b, best);
+        if (b > PROOF * a) /* an average of the two would only delay what the better one saw */
+            wa = 1, wb = 0;
+        bool running = (k / K) % (size_t)j->steps == 0;
+        out[k] = running || !proved || alone[k / K] ? own[k] : (wa * own[k] + wb * sum[k]) / (wa + wb);
+    }
+}
+
+/* Level by level the answer with the model where it has lost less, all hosts of a resource together. */
+static void choose(const struct spr__joint *j, int32_t resources, size_t slot, double *out) {
+    size_t cells = row_cells(j), K = (size_t)j->levels, row = (size_t)j->steps * K, r = (size_t)resources;
+    const double *with = &j->said[ANSWER_OWN][slot * cells * K];
+    memcpy(out, &j->said[ANSWER_PLAIN][slot * cells * K], cells * K * sizeof *out);
+    for (size_t x = 0; x < r * row; x++) {
+        double plain = 0, own = 0;
+        for (size_t k = x; k < cells * K; k += r * row)
+            plain += j->loss[ANSWER_PLAIN][k], own += j->loss[ANSWER_OWN][k];
+        for (size_t k = x; k < cells * K && plain > 0 && own <= PROOF * plain; k += r * row)
+            out[k] = with[k];
+    }
+    for (size_t k = 1; k < cells * K; k++)
+        if (k % K && out[k] < out[k - 1])
+            out[k] = out[k - 1];
+}
+
 int spr__joint_mix(spr_controller *c, spr_forecast **forecast) {
     struct spr__joint *j = c->joint;
     if (!j || spr_forecast_horizon(*forecast) != j->steps || spr_forecast_level_count(*forecast) != j->levels)
         return SPR_OK;
-    size_t cells = row_cells(j), K = (size_t)j->levels, slot = slot_of(j, c->running);
+    size_t cells = row_cells(j), K = (size_t)j->levels, slot = slot_of(j, c->running), at = slot * cells * K;
     double *points = j->scratch + WINDOW, *spread = points + cells;
-    const double *own = spr_forecast_quantiles(*forecast);
+    const double *plain = spr__forecaster_without_model(c->forecaster);
     sum_vms(c, c->demand.now, 1, points, spread);
-    memcpy(&j->said[0][slot * cells * K], own, cells * K * sizeof *own);
+    memcpy(&j->said[OWN][at], spr_forecast_quantiles(*forecast), cells * K * sizeof *plain);
     say(j, c->running, points, spread);
-    if (j->seen < LEAST + j->steps || j->compared < LEAST + j->steps) /* it must have shown what it is worth */
-        return SPR_OK;
     double *mixed = spr__alloc(c->ctx, cells * K, sizeof *mixed);
     uint8_t *touched = spr__alloc(c->ctx, cells, 1);
     int rc = !mixed || !touched ? spr__nomem(c->ctx) : c->effects ? find_touched(c, touched) : SPR_OK;
-    for (size_t k = 0; rc == SPR_OK && k < cells * K; k++) {
-        double a = j->loss[0][k], b = j->loss[1][k], best = fmin(a, b), wa = weight(a, best), wb = weight(b, best);
-        if (b > PROOF * a) /* an average of the two would only delay what the better one saw */
-            wa = 1, wb = 0;
-        bool alone = (k / K) % (size_t)j->steps == 0 || touched[k / K];
-        mixed[k] = alone ? own[k] : (wa * own[k] + wb * j->said[1][slot * cells * K + k]) / (wa + wb);
-    }
+    if (rc == SPR_OK && plain && j->voices == VOICES) {
+        memcpy(&j->said[PLAIN][at], plain, cells * K * sizeof *plain);
+        blend(j, PLAIN, slot, touched, &j->said[ANSWER_PLAIN][at]);
+        blend(j, OWN, slot, touched, &j->said[ANSWER_OWN][at]);
+        choose(j, c->r, slot, mixed);
+    } else if (rc == SPR_OK)
+        blend(j, OWN, slot, touched, mixed);
     spr_forecast *next = NULL;
     if (rc == SPR_OK)
         rc = spr_forecast_create(c->ctx, j->rows, j->steps, j->levels, j->level, spr_forecast_first_step(*forecast),

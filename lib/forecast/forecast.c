@@ -277,3 +277,7 @@ int spr_forecaster_predict(spr_forecaster *f, const double *now, spr_forecast **
     *out = made;
     return SPR_OK;
 }
+
+const double *spr__forecaster_without_model(const spr_forecaster *f) {
+    return f->ops.predict == spr_forecaster_mix()->predict ? spr__mix_without_model(f->state) : NULL;
+}

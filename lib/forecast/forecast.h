@@ -87,4 +87,11 @@ static inline double spr__pinball(double level, double y, double q) {
 /* Quantile of the standard normal distribution (Acklam's rational approximation, relative error below 1.2e-9). */
 double spr__normal_quantile(double p);
 
+/*
+ * Of the mix with a model: what the last forecast would have been without it, [row][horizon][level], until the next
+ * call on it. NULL where there is no model.
+ */
+const double *spr__forecaster_without_model(const spr_forecaster *f);
+const double *spr__mix_without_model(const void *state);
+
 #endif

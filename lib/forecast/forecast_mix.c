@@ -221,11 +221,14 @@ static void mix_row(const struct mix *m, const struct mix_row *r, const double *
 }
 
 /* The mixture without the model, level by level the one with it where that has proved to be better. */
-static void answer(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *out) {
+static void answer(const struct mix *m, const struct mix_row *r, const double *loss, int32_t j, double *plain,
+                   double *out) {
     double with[MIX_LEVELS];
     mix_row(m, r, loss, j, MIX_CHEAP, out);
     if (!m->model)
         return;
+    if (plain)
+        memcpy(plain, out, (size_t)m->levels * sizeof *plain);
     mix_row(m, r, loss, j, MIX_MOST, with);
     for (int32_t k = 0; k < m->levels; k++) {
         out[k] = m->counts[j * m->levels + k] ? with[k] : out[k];
@@ -279,7 +282,7 @@ double spr__mix_raise(const struct mix *m, struct mix_row *r, double y) {
     if (r->tabulated < 0 || r->seen - 1 < r->first_said)
         return y;
     r->seen--; /* what was said of this step a step ago */
-    answer(m, r, r->loss, 1, said);
+    answer(m, r, r->loss, 1, NULL, said);
     r->seen++;
     return fmax(y, said[m->median]);
 }
@@ -330,7 +333,7 @@ void spr__mix_level(const struct mix *m, struct mix_row *r) {
  * Quantiles [horizon][level] from the running step on. With `now` the running step is known: it is the first step of
  * the answer, and everything after it starts from there. Without, the last closed step is the newest there is.
  */
-void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
+void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *plain,
                   double *scratch) {
     int32_t K = m->levels, first = 0;
     struct mix_row saved = *r;
@@ -342,13 +345,15 @@ void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *po
         score(m, r, now, scratch);
         for (int32_t k = 0; k < K; k++)
             quantiles[k] = now;
+        if (plain)
+            memcpy(plain, quantiles, (size_t)K * sizeof *plain);
         first = 1;
     } else { /* as if the last step were still running */
         r->seen--;
         memcpy(scratch, r->loss, (size_t)m->said_each * sizeof *scratch);
     }
     for (int32_t h = first; h < m->horizon; h++)
-        answer(m, r, scratch, isnan(now) ? h + 1 : h, &quantiles[h * K]);
+        answer(m, r, scratch, isnan(now) ? h + 1 : h, plain ? plain + h * K : NULL, &quantiles[h * K]);
     for (int32_t h = 0; h < m->horizon; h++)
         points[h] = quantiles[h * K + m->median];
     *r = saved;

@@ -5,6 +5,8 @@
 
 static size_t counts_size(const struct mix *m) { return (size_t)((m->horizon + 1) * m->levels); }
 
+static size_t plain_size(const struct mix *m) { return (size_t)(m->count * m->horizon * m->levels); }
+
 static void forget_rows(struct mix *m) {
     spr__free(m->ctx, m->rows, (size_t)m->count, sizeof *m->rows);
     spr__free(m->ctx, m->block, m->block_size, sizeof *m->block);
@@ -16,7 +18,8 @@ static void forget_rows(struct mix *m) {
     spr__free(m->ctx, m->column, (size_t)m->count, sizeof *m->column);
     m->rows = NULL, m->block = NULL, m->bins = NULL, m->scratch = NULL;
     spr__free(m->ctx, m->counts, counts_size(m), sizeof *m->counts);
-    m->opinion = NULL, m->points = NULL, m->column = NULL, m->counts = NULL;
+    spr__free(m->ctx, m->plain, plain_size(m), sizeof *m->plain);
+    m->plain = NULL, m->opinion = NULL, m->points = NULL, m->column = NULL, m->counts = NULL;
     m->count = 0;
 }
 
@@ -104,6 +107,7 @@ static int make_rows(struct mix *m, int64_t count) {
         opinions = (m->opinion = spr__alloc(m->ctx, ahead * (size_t)m->levels, sizeof *m->opinion)) &&
                    (m->points = spr__alloc(m->ctx, ahead, sizeof *m->points)) &&
                    (m->column = spr__alloc(m->ctx, (size_t)count, sizeof *m->column)) &&
+                   (m->plain = spr__alloc(m->ctx, plain_size(m), sizeof *m->plain)) &&
                    (m->counts = spr__alloc(m->ctx, counts_size(m), sizeof *m->counts));
     if (!m->rows || !m->block || !m->bins || !m->scratch || !opinions) {
         forget_rows(m);
@@ -251,7 +255,9 @@ static void ask_row(void *arg, size_t i) {
     struct job *j = arg;
     const struct mix *m = j->m;
     spr__mix_ask(m, &j->m->rows[i], j->now ? j->now[i] : NAN, &j->out->points[(int64_t)i * m->horizon],
-                 &j->out->quantiles[(int64_t)i * m->horizon * m->levels], &m->scratch[(int64_t)i * m->scratch_size]);
+                 &j->out->quantiles[(int64_t)i * m->horizon * m->levels],
+                 m->plain ? &m->plain[(int64_t)i * m->horizon * m->levels] : NULL,
+                 &m->scratch[(int64_t)i * m->scratch_size]);
 }
 
 static int mix_predict(void *state, const double *now, struct spr_forecaster_output *out) {
@@ -264,6 +270,8 @@ static int mix_predict(void *state, const double *now, struct spr_forecaster_out
         spr__parallel(m->ctx, (size_t)m->count, ask_row, &j);
     return rc;
 }
+
+const double *spr__mix_without_model(const void *state) { return ((const struct mix *)state)->plain; }
 
 static const struct spr_forecaster_ops mix = {
     .size = sizeof mix,

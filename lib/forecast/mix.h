@@ -54,6 +54,7 @@ struct mix {
     double *scratch; /* [row][scratch_size] */
     void *model;     /* state of spr_forecaster_model, or NULL */
     bool *counts;    /* [j][level] the mixture with the model has proved to be better than the one without */
+    double *plain;   /* [row][horizon][level] the last answer as it would have been without the model */
     double *opinion; /* [row][horizon - 1][level] what the model says after the running step */
     double *column;  /* [row] the running step as the model was told it */
     double *points;  /* [row][horizon - 1] */
@@ -74,7 +75,7 @@ void spr__mix_level(const struct mix *m, struct mix_row *r);
 /* Where does the mixture with the model count? Looked at over all rows. */
 void spr__mix_prove(struct mix *m);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
-void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles,
+void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *plain,
                   double *scratch);
 
 #endif

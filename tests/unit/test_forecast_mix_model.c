@@ -73,6 +73,8 @@ static int mix(spr_context *c, const spr_model *m, int32_t horizon, int64_t step
     return spr_forecaster_create(c, spr_forecaster_mix(), &o, out);
 }
 
+static double unheard[SERIES][H][LEVELS]; /* what the last answer would have been without the model */
+
 /* Quantiles after history and `updates` steps one by one, each asked twice in between. */
 static int answers(spr_context *c, const spr_model *m, int64_t updates, bool curious, double *out) {
     spr_forecaster *f = NULL;
@@ -93,7 +95,11 @@ static int answers(spr_context *c, const spr_model *m, int64_t updates, bool cur
         now[s] = values[s][STEPS + updates];
     rc = rc < 0 ? rc : spr_forecaster_predict(f, now, &said);
     if (rc == SPR_OK) {
+        const double *plain = spr__forecaster_without_model(f);
         memcpy(out, spr_forecast_quantiles(said), SERIES * H * LEVELS * sizeof *out);
+        if (plain)
+            memcpy(unheard, plain, sizeof unheard);
+        assert_int_equal(!plain, !m);
         spr_forecast_unref(said);
     }
     spr_forecaster_destroy(f);
@@ -108,6 +114,7 @@ static void a_model_speaks_once_it_has_proved_better(void **state) {
     assert_memory_equal(with, without, sizeof with); /* twenty steps prove nothing */
     assert_int_equal(answers(ctx, model, 70, false, &with[0][0][0]), SPR_OK);
     assert_int_equal(answers(ctx, NULL, 70, false, &without[0][0][0]), SPR_OK);
+    assert_memory_equal(unheard, without, sizeof without);
     for (int s = 0; s < SERIES; s++) {
         for (int h = 0; h < H; h++)
             for (int k = 0; k < LEVELS; k++)

@@ -67,9 +67,7 @@ def a_model_lowers_or_keeps_the_cost():
     wrong = [] if rows[0] else ["nothing was done"]
     if with_model["predictive"] > 1.02 * without["predictive"]:
         wrong.append(f"{with_model['predictive']} with, {without['predictive']} without")
-    if with_model["predictive"] == without["predictive"]:
-        wrong.append("the model changed nothing at all")
-    return wrong
+    return wrong  # a model that earns nothing has no say: the costs may be the same
 
 
 def threads_change_nothing():

@@ -308,8 +308,13 @@ static uint64_t seed_of(const spr_trainer *t) {
 
 static bool on_trial(const spr_trainer *t) { return t->plan.trial && t->member == t->plan.members - 1; }
 
+/* The windows of the running member do for the next one too: nets that only start and learn differently. */
+static bool keeps_pool(const spr_trainer *t) {
+    return t->plan.one_pool && t->member > 0 && t->member + 1 < t->plan.members - (t->plan.trial ? 1 : 0);
+}
+
 /* Where the tail leaves nothing to learn from, the first member sees everything too, and nothing is measured. */
-static int open_member(spr_trainer *t) {
+static int open_pool(spr_trainer *t) {
     const struct spr__train_setting *s = &t->plan.member[t->member];
     bool held = t->member == 0 || on_trial(t);
     int rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, held, seed_of(t), &t->pool);
@@ -319,6 +324,11 @@ static int open_member(spr_trainer *t) {
             t->plan.trial = false, t->total -= t->plan.member[--t->plan.members].iterations;
         rc = spr__train_pool_make(t->ctx, &t->data, &t->plan, s, false, seed_of(t), &t->pool);
     }
+    return rc;
+}
+
+static int open_member(spr_trainer *t) {
+    int rc = t->pool.setting ? SPR_OK : open_pool(t);
     if (rc < 0)
         return rc;
     rc = spr__train_net_open(t->ctx, &t->pool, t->global.level, t->global.levels, seed_of(t), &t->net);
@@ -372,7 +382,10 @@ static int close_member(spr_trainer *t) {
         drop_payload(t, t->member);
         return rc;
     }
-    spr__train_pool_drop(t->ctx, &t->pool);
+    if (t->plan.scout && t->member == 0 && t->plan.tail >= 0)
+        drop_payload(t, 0);
+    if (!keeps_pool(t))
+        spr__train_pool_drop(t->ctx, &t->pool);
     spr__train_net_drop(t->ctx, &t->net);
     t->member++;
     return SPR_OK;
@@ -394,7 +407,7 @@ int spr_trainer_run(spr_trainer *t, int64_t budget) {
     if (!t->planned && (rc = plan(t)) < 0)
         return rc;
     for (int64_t left = budget ? budget : INT64_MAX; t->member < t->plan.members;) {
-        if (!t->pool.setting && (rc = open_member(t)) < 0)
+        if (!t->net.weights && (rc = open_member(t)) < 0)
             return rc;
         for (; t->net.iteration < t->pool.setting->iterations; left--, t->finished++) {
             if (!left)

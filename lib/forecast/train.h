@@ -43,6 +43,8 @@ struct spr__train_plan {
     bool trial;       /* the last member must earn its place on the tail */
     bool tail_series; /* whole series are held out instead */
     bool by_level;    /* big series are drawn more often */
+    bool one_pool;    /* members after the first are alike and learn from the same windows */
+    bool scout;       /* the first member, with less effort, is only there to be measured */
     bool calibrate;   /* factors per level where the tail says that the nets are too narrow */
 };
 

@@ -96,13 +96,16 @@ static void fine_day_ahead(const struct task *t, struct spr__train_plan *p) {
 }
 
 /* A few weeks of 5 min values hold too few days to learn a calendar from, and neighbours that move together would be
- * learnt by heart: no calendar, mostly mixtures. */
+ * learnt by heart: no calendar, mostly mixtures, and a look back over days rather than a week, which leaves more
+ * windows that differ. */
 static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
-    struct spr__train_setting a = common(t, 7);
+    struct spr__train_setting a = common(t, 5);
     a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
-    a.dropout = .3, a.windows = 60000, a.iterations = 4000, a.mixed = .8;
+    a.dropout = .3, a.windows = 20000, a.iterations = 1500, a.mixed = .8;
+    add(p, &a, 1);
+    a.windows = 60000, a.iterations = 4000;
     add(p, &a, 4);
-    p->tail = 2 * t->day, p->by_level = true;
+    p->tail = 2 * t->day, p->by_level = true, p->one_pool = p->scout = true;
 }
 
 static bool minutes(const struct task *t) { return t->day >= 200 && t->horizon <= t->day / 28; }
@@ -157,11 +160,11 @@ static void family(const struct task *t, struct spr__train_plan *p) {
 
 /* The caller's wishes: another context, another number of nets, more or less effort. */
 static void adapt(struct spr__train_plan *p, int64_t context, int32_t members, double effort) {
-    int32_t had = p->members;
-    for (int32_t i = had; i < members && i < SPR__TRAIN_MEMBERS_MAX; i++)
-        p->member[i] = p->member[i % had];
+    int32_t scouts = p->scout ? 1 : 0, had = p->members - scouts;
+    for (int32_t i = had; i < members && i + scouts < SPR__TRAIN_MEMBERS_MAX; i++)
+        p->member[scouts + i] = p->member[scouts + i % had];
     if (members)
-        p->members = SPR_MIN(members, SPR__TRAIN_MEMBERS_MAX);
+        p->members = SPR_MIN(members + scouts, SPR__TRAIN_MEMBERS_MAX);
     for (int32_t i = 0; i < p->members; i++) {
         struct spr__train_setting *s = &p->member[i];
         if (context) {
@@ -194,6 +197,8 @@ static void add_encoder(struct spr__train_setting *s) {
 
 /* Two unlike ones: each costs two to four times as much as a net without an encoder. */
 static void all_recurrent(struct spr__train_plan *p, int32_t members) {
+    if (p->scout)
+        p->scout = p->one_pool = false, p->member[0] = p->member[1], p->members = members ? p->members - 1 : p->members;
     if (!members && p->members > 2)
         p->member[1] = p->member[p->members - 1], p->members = 2;
     for (int32_t i = 0; i < p->members; i++)
@@ -257,7 +262,7 @@ const struct spr__qnet_header *spr__train_start(const spr_model *m, int32_t memb
 void spr__train_go_on(const spr_model *m, struct spr__train_plan *p) {
     const int32_t had = p->members;
     const struct spr__qnet_header *h;
-    p->trial = false;
+    p->trial = p->one_pool = p->scout = false;
     for (p->members = 0; p->members < SPR__TRAIN_MEMBERS_MAX && (h = spr__train_start(m, p->members)); p->members++) {
         struct spr__train_setting *s = &p->member[p->members];
         if (p->members >= had)

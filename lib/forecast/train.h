@@ -29,6 +29,7 @@ struct spr__train_setting {
     int32_t weight;              /* ::spr__train_weight */
     int32_t steps;               /* steps ahead taken of each window */
     int32_t units;
+    bool by_gap;  /* a level weighs as much as it is far from its neighbours: their sum is the CRPS, not its edges */
     double mixed; /* share of windows that are mixtures of two series */
     double pace;  /* times the usual step of the optimiser; 0 = 1 */
     double dropout, decay;

@@ -101,7 +101,7 @@ static void fine_day_ahead(const struct task *t, struct spr__train_plan *p) {
 static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
     struct spr__train_setting a = common(t, 5);
     a.spec.flags = SPR__WINDOW_FULL | SPR__WINDOW_LAST | SPR__WINDOW_LEVEL;
-    a.dropout = .3, a.windows = 20000, a.iterations = 1500, a.mixed = .8;
+    a.dropout = .3, a.windows = 20000, a.iterations = 1500, a.mixed = .8, a.by_gap = true;
     add(p, &a, 1);
     a.windows = 60000, a.iterations = 4000;
     add(p, &a, 4);

@@ -155,12 +155,23 @@ static double step_size(int64_t i, int64_t iterations) {
     return peak_step * (last_share + (1 - last_share) * .5 * (1 + cos(3.14159265358979323846 * done)));
 }
 
+/* By the distance between a level's neighbours the sum over levels is the continuous ranked probability score by the
+ * trapezoidal rule (Gneiting & Ranjan 2011), however close together some levels lie; alike, each level counts as one.
+ */
+static void weigh_levels(const double *levels, int32_t n, bool by_gap, float *weight) {
+    for (int32_t j = 0; j < n; j++) {
+        double above = j + 1 < n ? levels[j + 1] : 1, below = j ? levels[j - 1] : 0;
+        weight[j] = (float)(by_gap ? (above - below) / 2 : 1.0 / n);
+    }
+}
+
 void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
                          struct spr__train_net *net) {
     float level[SPR__QNET_LEVELS_MAX], weight[SPR__QNET_LEVELS_MAX];
     int32_t n = net->shape.levels;
     for (int32_t j = 0; j < n; j++)
-        level[j] = (float)levels[j], weight[j] = 1 / (float)n;
+        level[j] = (float)levels[j];
+    weigh_levels(levels, n, pool->setting->by_gap, weight);
     struct batch b = {.pool = pool,
                       .net = net,
                       .kernels = spr__net_kernels_for(spr_context_simd(ctx)),

@@ -9,7 +9,7 @@ const struct verb verbs[] = {
     {"generate", "write the trace of a made-up fleet", verb_generate},
     {"profile", "how each VM behaves: class, periods, bursts, peak windows", verb_profile},
     {"forecast", "quantiles of the steps after given origins", verb_forecast},
-    {"train", "one model for all series of a trace, for forecast --model", verb_train},
+    {"train", "one model for all series of a trace, for --model of forecast and replay", verb_train},
     {"plan", "fleet and trace to a plan: what to hold where, and why", verb_plan},
     {"explain", "the why of one action of a plan", verb_explain},
     {"replay", "policies side by side over a trace, and the verdict", verb_replay},

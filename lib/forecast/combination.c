@@ -86,7 +86,8 @@ static struct spr_panel part(const struct combination *c, const struct spr_panel
     return p;
 }
 
-/* A row that begins only after the walk does would stop the others: it is lent a value, and taught nothing by it. */
+/* A row that begins only after the walk does would stop the others: it is lent a value, and taught nothing by it. Once
+ * a fit: a second look would take the lent value for its own. */
 static void lend(struct combination *c, int64_t from) {
     for (int64_t s = 0; s < c->series; s++) {
         double *y = &c->past[s * c->steps];
@@ -187,26 +188,32 @@ static void begin_watch(struct combination *c, const struct spr_panel *history) 
     }
 }
 
+static int begin_fit(struct combination *c, const struct spr_panel *history) {
+    int rc = make_rows(c, history);
+    if (rc < 0)
+        return rc;
+    int64_t from = walk_from(c);
+    for (int32_t e = 0; e < c->experts; e++)
+        c->expert[e].asked = c->expert[e].needs <= (double)c->steps;
+    for (int64_t s = 0; s < c->series; s++)
+        spr__combination_begin(c, s);
+    if (from == c->steps) /* too young to be judged: all weigh alike */
+        c->turn = c->experts;
+    else
+        lend(c, from);
+    return SPR_OK;
+}
+
 static int combination_fit(void *state, const struct spr_panel *history, int64_t first_step, int64_t budget) {
     struct combination *c = state;
-    int rc = SPR_OK;
-    if (!c->past && (rc = make_rows(c, history)) < 0)
+    int rc = c->past ? SPR_OK : begin_fit(c, history);
+    if (rc < 0)
         return rc;
     if (history->series != c->series || history->steps != c->steps) {
         drop_past(c);
         return spr__fail(c->ctx, SPR_E_ARG, "combination: the panel changed between two slices of a fit");
     }
     int64_t from = walk_from(c);
-    if (c->turn == 0) {
-        for (int32_t e = 0; e < c->experts; e++)
-            c->expert[e].asked = c->expert[e].needs <= (double)c->steps;
-        for (int64_t s = 0; s < c->series; s++)
-            spr__combination_begin(c, s);
-        if (from == c->steps) /* too young to be judged: all weigh alike */
-            c->turn = c->experts;
-        else
-            lend(c, from);
-    }
     while (c->turn < 2 * c->experts && rc == SPR_OK) {
         struct combination_expert *e = &c->expert[c->turn % c->experts];
         struct spr_panel head = part(c, history, 0, from);

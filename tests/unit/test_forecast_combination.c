@@ -311,6 +311,29 @@ static void slices_and_the_order_of_work_change_nothing(void **state) {
     end(&a), end(&b), end(&c);
 }
 
+/* An expert that needs several slices comes first: the row that begins late stays as it was in the first of them. */
+static void slices_of_the_first_expert_change_nothing(void **state) {
+    enum { SERIES = 2, STEPS = 200, LATE = 190 };
+    static double y[SERIES * STEPS];
+    struct spr_combination_expert given[] = {{sizeof given[0], spr_forecaster_holt_winters(), NULL},
+                                             {sizeof given[0], spr_forecaster_seasonal_naive(), NULL}};
+    struct spr_combination_opts o = {.size = sizeof o, .experts = given, .expert_count = 2, .only_given = 1};
+    (void)state;
+    fill(y, SERIES, STEPS);
+    for (int t = 0; t < LATE; t++)
+        y[t] = NAN;
+    struct spr_panel p = panel(y, SERIES, STEPS, 0, STEPS);
+    struct run a = begin(spr_forecaster_combination(), &o), b = begin(spr_forecaster_combination(), &o);
+    int rc, slices = 0;
+    assert_int_equal(spr_forecaster_fit(a.f, &p, 0, 0), SPR_OK);
+    while ((rc = spr_forecaster_fit(b.f, &p, 0, 10)) == SPR_AGAIN)
+        slices++;
+    assert_int_equal(rc, SPR_OK);
+    assert_true(slices > 4);
+    assert_true(digest(&a) == digest(&b));
+    end(&a), end(&b);
+}
+
 static void young_short_and_odd_series_are_answered(void **state) {
     enum { STEPS = 120 };
     static double y[4 * STEPS];
@@ -387,6 +410,7 @@ int main(void) {
         cmocka_unit_test(the_weight_goes_where_the_truth_is_and_follows_it),
         cmocka_unit_test(a_given_expert_stands_beside_the_built_in_ones),
         cmocka_unit_test(slices_and_the_order_of_work_change_nothing),
+        cmocka_unit_test(slices_of_the_first_expert_change_nothing),
         cmocka_unit_test(young_short_and_odd_series_are_answered),
         cmocka_unit_test(senseless_options_are_refused),
         cmocka_unit_test(memory_may_fail_anywhere),

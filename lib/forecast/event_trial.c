@@ -58,7 +58,7 @@ struct rerun {
     const struct spr_panel *panel;
     int64_t first, at, stride; /* grid index of column 0; the column of the origin; columns from origin to origin */
     double *loss;              /* [series][EVENT_CLASSES][with, without] */
-    int64_t *scored;           /* [EVENT_CLASSES] */
+    int64_t *scored;           /* [series][EVENT_CLASSES] */
     double *column;            /* [series][stride] */
 };
 
@@ -94,7 +94,7 @@ static void score(struct rerun *r, const struct event_touches *all, const double
             double *loss = r->loss + 2 * (s * EVENT_CLASSES + c);
             loss[0] += loss_of(t, with + q, y);
             loss[1] += loss_of(t, without + q, y);
-            r->scored[c] += !s;
+            r->scored[s * EVENT_CLASSES + c]++;
         }
 }
 
@@ -134,8 +134,8 @@ static int walk(struct rerun *r, int64_t head) {
 static void share_out(const struct rerun *r, double *share) {
     for (int64_t i = 0; i < r->panel->series * EVENT_CLASSES; i++) {
         double with = r->loss[2 * i], without = r->loss[2 * i + 1];
-        bool known =
-            r->scored[EVENT_COMING] + r->scored[EVENT_GOING_ON] >= LEAST && r->scored[i % EVENT_CLASSES] >= LEAST;
+        const int64_t *row = r->scored + i / EVENT_CLASSES * EVENT_CLASSES;
+        bool known = row[EVENT_COMING] + row[EVENT_GOING_ON] >= LEAST && r->scored[i] >= LEAST;
         share[i] = known && with > without ? 1 - pow(without / with, 12) : 0;
     }
 }
@@ -154,21 +154,22 @@ int spr__event_trial_run(struct event_trial *t, spr_forecaster *bare, const stru
                          double *share) {
     int64_t tail = SPR_MIN(TAIL_DAYS * t->effects->day, p->steps / 3), head = p->steps - tail;
     size_t cells = (size_t)p->series * EVENT_CLASSES;
-    int64_t scored[EVENT_CLASSES] = {0};
     bool any = false;
     for (size_t i = 0; i < cells; i++)
         share[i] = 0;
     int rc = head < HEAD_DAYS * t->effects->day ? SPR_OK : meets(t, first_step + head, tail, &any);
     if (rc < 0 || !any)
         return rc;
-    struct rerun r = {.t = t, .bare = bare, .panel = p, .first = first_step, .scored = scored};
+    struct rerun r = {.t = t, .bare = bare, .panel = p, .first = first_step};
     r.stride = SPR_MAX(t->horizon, (tail + ORIGINS - 1) / ORIGINS);
     r.loss = spr__alloc(t->ctx, 2 * cells, sizeof *r.loss);
+    r.scored = spr__alloc(t->ctx, cells, sizeof *r.scored);
     r.column = spr__alloc(t->ctx, (size_t)(p->series * r.stride), sizeof *r.column);
-    rc = r.loss && r.column ? walk(&r, head) : spr__nomem(t->ctx);
+    rc = r.loss && r.scored && r.column ? walk(&r, head) : spr__nomem(t->ctx);
     if (rc == SPR_OK)
         share_out(&r, share);
     spr__free(t->ctx, r.loss, 2 * cells, sizeof *r.loss);
+    spr__free(t->ctx, r.scored, cells, sizeof *r.scored);
     spr__free(t->ctx, r.column, (size_t)(p->series * r.stride), sizeof *r.column);
     return rc == SPR_E_HISTORY ? SPR_OK : rc; /* too little to look back on: the whole may still do */
 }

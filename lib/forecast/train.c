@@ -28,8 +28,8 @@ struct spr_trainer {
     int32_t member; /* the one in work */
     struct spr__train_pool pool;
     struct spr__train_net net;
-    unsigned char *payload[SPR__TRAIN_MEMBERS_MAX];
-    size_t bytes[SPR__TRAIN_MEMBERS_MAX];
+    unsigned char *payload[SPR__TRAIN_NETS_MAX];
+    size_t bytes[SPR__TRAIN_NETS_MAX];
     struct spr__global global, start; /* what goes into the model; the same before anything was measured */
     struct spr__train_tail tail;
     int64_t finished, total; /* minibatches */
@@ -115,7 +115,7 @@ void spr_trainer_destroy(spr_trainer *t) {
     spr__free(ctx, t->data.series, t->data.room, sizeof *t->data.series);
     spr__train_pool_drop(ctx, &t->pool);
     spr__train_net_drop(ctx, &t->net);
-    for (int32_t i = 0; i < SPR__TRAIN_MEMBERS_MAX; i++)
+    for (int32_t i = 0; i < SPR__TRAIN_NETS_MAX; i++)
         spr__free(ctx, t->payload[i], t->bytes[i], 1);
     spr_model_unref(t->begin);
     spr__free(ctx, t, 1, sizeof *t);
@@ -448,7 +448,7 @@ int32_t spr_trainer_losses(const spr_trainer *t, const double **losses) {
 
 int spr_trainer_finish(spr_trainer *t, spr_model **out) {
     static const char *const names[] = {"", "quantile net", "LSTM", "hybrid"};
-    struct spr__section s[SPR__TRAIN_MEMBERS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
+    struct spr__section s[SPR__TRAIN_NETS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
     char text[160];
     uint32_t count[SPR_MODEL_HYBRID + 1] = {0};
     int kinds = 0, at = 0;

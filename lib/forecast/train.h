@@ -36,9 +36,9 @@ struct spr__train_setting {
     int64_t windows, iterations;
 };
 
-enum { SPR__TRAIN_MEMBERS_MAX = 16 };
+enum { SPR__TRAIN_MEMBERS_MAX = 16, SPR__TRAIN_NETS_MAX = SPR__TRAIN_MEMBERS_MAX + 1 /* a scout answers nobody */ };
 struct spr__train_plan {
-    struct spr__train_setting member[SPR__TRAIN_MEMBERS_MAX];
+    struct spr__train_setting member[SPR__TRAIN_NETS_MAX];
     int32_t members;
     int64_t tail;     /* steps at the end of every series that the first member does not see */
     bool trial;       /* the last member must earn its place on the tail */

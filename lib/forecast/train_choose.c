@@ -161,10 +161,10 @@ static void family(const struct task *t, struct spr__train_plan *p) {
 /* The caller's wishes: another context, another number of nets, more or less effort. */
 static void adapt(struct spr__train_plan *p, int64_t context, int32_t members, double effort) {
     int32_t scouts = p->scout ? 1 : 0, had = p->members - scouts;
-    for (int32_t i = had; i < members && i + scouts < SPR__TRAIN_MEMBERS_MAX; i++)
+    for (int32_t i = had; i < members; i++)
         p->member[scouts + i] = p->member[scouts + i % had];
     if (members)
-        p->members = SPR_MIN(members + scouts, SPR__TRAIN_MEMBERS_MAX);
+        p->members = members + scouts;
     for (int32_t i = 0; i < p->members; i++) {
         struct spr__train_setting *s = &p->member[i];
         if (context) {
@@ -262,6 +262,8 @@ const struct spr__qnet_header *spr__train_start(const spr_model *m, int32_t memb
 void spr__train_go_on(const spr_model *m, struct spr__train_plan *p) {
     const int32_t had = p->members;
     const struct spr__qnet_header *h;
+    if (p->scout) /* every member answers here, the first one too */
+        p->member[0] = p->member[1];
     p->trial = p->one_pool = p->scout = false;
     for (p->members = 0; p->members < SPR__TRAIN_MEMBERS_MAX && (h = spr__train_start(m, p->members)); p->members++) {
         struct spr__train_setting *s = &p->member[p->members];

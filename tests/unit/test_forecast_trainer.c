@@ -147,6 +147,36 @@ static void the_net_that_is_measured_does_not_count_hours_ahead(void **state) {
     spr_context_unref(ctx);
 }
 
+/* The net that is measured only comes on top of them. */
+static void the_most_nets_that_may_be_asked_for_all_answer(void **state) {
+    enum { LENGTH = 2016, MOST = 16 };
+    static double y[LENGTH];
+    spr_context *ctx = context(NULL, 1);
+    struct spr__train_series s = {.n = LENGTH, .resource = -1};
+    struct spr__train_data data = {.series = &s, .count = 1};
+    struct spr__train_plan plan;
+    struct spr_trainer_opts o = {
+        .size = sizeof o, .step_ns = INT64_C(300000000000), .horizon = 48, .members = MOST, .effort = .0003};
+    struct spr_panel p = {.size = sizeof p, .data = y, .series = 1, .steps = LENGTH};
+    struct spr_model_info info = {.size = sizeof info};
+    spr_trainer *t = NULL;
+    spr_model *m = NULL;
+    (void)state;
+    assert_int_equal(spr__train_choose(ctx, &data, SPR_MODEL_LSTM, o.step_ns, o.horizon, 0, MOST, 1, &plan), SPR_OK);
+    assert_int_equal(plan.members, MOST);
+    for (int i = 0; i < LENGTH; i++)
+        y[i] = 100 + 50 * sin(i / 46.);
+    assert_int_equal(spr_trainer_create(ctx, &o, &t), SPR_OK);
+    assert_int_equal(spr_trainer_add(t, &p, NULL), SPR_OK);
+    assert_int_equal(spr_trainer_run(t, 0), SPR_OK);
+    assert_int_equal(spr_trainer_finish(t, &m), SPR_OK);
+    assert_int_equal(spr_model_describe(m, &info), 0);
+    assert_int_equal(info.members, MOST);
+    spr_trainer_destroy(t);
+    spr_model_unref(m);
+    spr_context_unref(ctx);
+}
+
 static void backwards(void *user, size_t n, void (*fn)(void *arg, size_t i), void *arg) {
     (void)user;
     while (n--)
@@ -383,6 +413,7 @@ int main(void) {
         cmocka_unit_test(a_trained_model_beats_the_simple_forecasts_on_what_it_did_not_see),
         cmocka_unit_test(only_short_series_are_held_out_whole),
         cmocka_unit_test(the_net_that_is_measured_does_not_count_hours_ahead),
+        cmocka_unit_test(the_most_nets_that_may_be_asked_for_all_answer),
         cmocka_unit_test(models_are_the_same_bytes_for_any_order_of_work_and_any_budget),
         cmocka_unit_test(updates_answer_what_one_longer_history_answers),
         cmocka_unit_test(awkward_series_get_a_sensible_answer),

@@ -153,7 +153,7 @@ static int events_fit(void *state, const struct spr_panel *history, int64_t firs
     int rc = SPR_OK;
     bool resumed =
         v->clean && v->series == history->series && v->steps == history->steps && v->first_step == first_step;
-    if ((!resumed && (rc = begin_fit(v, history, first_step)) < 0) || (rc = make_scratch(v, history->series)) < 0)
+    if ((rc = make_scratch(v, history->series)) < 0 || (!resumed && (rc = begin_fit(v, history, first_step)) < 0))
         return rc;
     if (v->asks_bare && !v->bare_fitted) {
         if ((rc = spr_forecaster_fit(v->bare, history, first_step, budget)) == SPR_AGAIN)

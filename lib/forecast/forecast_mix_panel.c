@@ -225,7 +225,7 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
     int rc = make_rows(m, history->series);
     if (rc < 0)
         return rc;
-    int64_t n = history->steps, first = n >= 3 * m->day ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
+    int64_t n = history->steps, first = n >= 3 * m->day && n > 24 ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
     struct job j = {m, history, SPR_MAX(first, 2), NULL, NULL};
     spr__parallel(m->ctx, (size_t)m->count, remember_row, &j);
     if (m->model) {

@@ -286,6 +286,41 @@ static void infinite_values_are_refused_by_name(void **state) {
     }
 }
 
+/* A few daily values of what is stored as a longer row: NULL where they are refused. */
+static spr_forecast *of_days(const char *name, int64_t days) {
+    struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = SPR__DAY_NS, .horizon = 3};
+    struct spr_panel p = rows(0, 2, 0, days);
+    spr_forecaster *f = NULL;
+    spr_forecast *out = NULL;
+    assert_int_equal(spr_forecaster_create(ctx, spr_forecaster_by_name(name), &o, &f), SPR_OK);
+    if (spr_forecaster_fit(f, &p, 0, 0) == SPR_OK)
+        assert_int_equal(spr_forecaster_predict(f, NULL, &out), SPR_OK);
+    spr_forecaster_destroy(f);
+    return out;
+}
+
+static void a_few_days_are_answered_by_themselves_alone(void **state) {
+    static const char *const names[] = {"seasonal-naive", "holt-winters", "mix", "combination"};
+    (void)state;
+    for (size_t k = 0; k < SPR_ARRAY_LEN(names); k++)
+        for (int64_t days = 1; days < 40; days++) {
+            fill();
+            spr_forecast *a = of_days(names[k], days);
+            for (int s = 0; s < 2; s++)
+                for (int64_t t = days; t < N; t++)
+                    panel[s * N + t] = 1e6;
+            spr_forecast *b = of_days(names[k], days);
+            assert_true(!a == !b && (a || days < 8));
+            if (a) { /* two series, three steps, the usual levels */
+                assert_true(spr_forecast_points(a)[0] > 5 && spr_forecast_points(a)[0] < 50);
+                assert_memory_equal(spr_forecast_quantiles(a), spr_forecast_quantiles(b),
+                                    2 * 3 * (size_t)spr_forecast_level_count(a) * sizeof(double));
+            }
+            spr_forecast_unref(a);
+            spr_forecast_unref(b);
+        }
+}
+
 static int make_all(void **state) {
     (void)state;
     if (spr_context_create(NULL, &ctx) < 0)
@@ -305,6 +340,7 @@ int main(void) {
         cmocka_unit_test(every_method_answers_or_refuses_every_trouble),
         cmocka_unit_test(troubles_side_by_side_do_no_harm_to_each_other),
         cmocka_unit_test(infinite_values_are_refused_by_name),
+        cmocka_unit_test(a_few_days_are_answered_by_themselves_alone),
     };
     return cmocka_run_group_tests(tests, make_all, drop_all);
 }

@@ -14,7 +14,6 @@
 #include <shardpredict/ops/forecaster.h>
 #include <shardpredict/ops/planner.h>
 
-#include "failing_alloc.h"
 #include "small_fleet.h"
 
 enum { HOSTS = 4, VMS = 8 };
@@ -542,73 +541,6 @@ static void two_shards_become_one_without_a_gap(void **state) {
     end(&l);
 }
 
-/* ---- every allocation fails once ---- */
-
-static int spike(spr_context *ctx, void *sim, spr_controller *c) {
-    double demand[6] = {6.3, 2, 2, 6.3, 2, 2};
-    int first = SPR_OK;
-    (void)ctx;
-    spr_sim_world()->demand(sim, demand);
-    for (int k = 1; k <= 40; k++) {
-        struct spr_time now = at_s(40 * 300 + k * 20);
-        spr_sim_world()->advance(sim, now);
-        int rc = spr_controller_step(c, now);
-        if (rc < 0 && first == SPR_OK)
-            first = rc;
-    }
-    return first;
-}
-
-static int whole_loop(spr_context *ctx, void *arg) {
-    void *sim = NULL;
-    spr_controller *c = NULL;
-    spr_fleet *fleet = small_fleet(ctx, 3, 6, 10), *start = NULL;
-    spr_series *past = small_series(ctx, 6, 40, steps_with_a_daily_peak);
-    spr_fleet_builder *b = NULL;
-    (void)arg;
-    int rc = fleet && past ? spr_fleet_builder_create(ctx, fleet, &b) : SPR_E_NOMEM;
-    if (rc == SPR_OK)
-        rc = spr_fleet_builder_finish(b, at_s(40 * 300), &start);
-    struct spr_env env = {sizeof env, ctx, NULL, 1};
-    struct spr_world_config w = {
-        .size = sizeof w, .fleet = start, .substep_s = 10, .allocate_s = {40, 40}, .warm_s = {20, 20}};
-    if (rc == SPR_OK)
-        rc = spr_sim_world()->open(&env, &w, &sim);
-    struct spr_controller_opts o = {.size = sizeof o,
-                                    .source = spr_sim_source(),
-                                    .source_config = sim,
-                                    .driver = spr_sim_driver(),
-                                    .driver_config = sim,
-                                    .router = spr_sim_router(),
-                                    .router_config = sim,
-                                    .automation = SPR_AUTO};
-    struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = 60};
-    o.plan = &plan;
-    o.history_steps = 60;
-    if (rc == SPR_OK)
-        rc = spr_controller_create(ctx, &o, &c);
-    if (rc == SPR_OK)
-        rc = spr_controller_step(c, at_s(40 * 300));
-    if (rc == SPR_OK)
-        rc = spr_controller_history(c, past, 0, 40);
-    if (rc == SPR_OK)
-        rc = spike(ctx, sim, c);
-    spr_controller_destroy(c);
-    if (sim)
-        spr_sim_world()->close(sim);
-    spr_series_unref(past);
-    spr_fleet_unref(start);
-    spr_fleet_unref(fleet);
-    return rc;
-}
-
-static void every_allocation_of_the_loop_may_fail(void **state) {
-    (void)state;
-    int64_t n = failing_sweep(whole_loop, NULL);
-    print_message("%lld allocations\n", (long long)n);
-    assert_true(n > 200);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(demand_is_primary_and_shards_or_the_system_swings),
@@ -622,7 +554,6 @@ int main(void) {
         cmocka_unit_test(the_class_changes_the_method),
         cmocka_unit_test(a_backend_thread_wakes_the_controller),
         cmocka_unit_test(two_shards_become_one_without_a_gap),
-        cmocka_unit_test(every_allocation_of_the_loop_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,6 +284,57 @@ static int open_foresight(spr_context *ctx, const struct replay_args *a, spr_sce
     return 0;
 }
 
+/* The replay itself, with everything that listens to it opened before and closed after. */
+static int replay(const struct replay_args *a, uint32_t mask, const struct foresight *f, const spr_calendar *calendar,
+                  struct replay_sinks *s, spr_verdict **verdict) {
+    struct spr_scenario *sc = spr_scenario_file_scenario(s->scenario);
+    int rc = SPR_OK;
+    override(a, sc);
+    s->fleet = sc->fleet;
+    for (int r = 0; r < SPR_RESOURCES_MAX; r++)
+        s->unit[r] = spr_scenario_file_unit(s->scenario, r, NULL);
+    s->ledger = open_csv(s->ctx, a->ledger, "time,policy,shard,vm,host,state,cpu,mem,net,reason\n", &rc);
+    s->steps = open_csv(s->ctx, a->steps, "time,policy,vm,resource,demand,got,held\n", &rc);
+    if (rc == SPR_OK && a->report)
+        rc = spr_report_create(s->ctx, s->scenario, &s->report);
+    struct spr_replay_opts o = {.size = sizeof o,
+                                .world = spr_sim_world(),
+                                .source = spr_sim_source(),
+                                .driver = spr_sim_driver(),
+                                .router = spr_sim_router(),
+                                .policies = mask,
+                                .forecaster = f->ops,
+                                .forecaster_config = a->model ? &f->mix : NULL,
+                                .joint = a->forecaster ? SPR_NONE : 0,
+                                .calendar = calendar,
+                                .progress = tool_progress,
+                                .user = s};
+    o.event = a->ledger || a->report ? on_event : NULL;
+    o.step = a->steps || a->report ? on_step : NULL;
+    if (rc == SPR_OK)
+        rc = spr_replay_run(s->ctx, spr_scenario_file_series(s->scenario), sc, &o, verdict);
+    tool_progress_end();
+    rc = commit(s->ledger, rc);
+    return commit(s->steps, rc);
+}
+
+static int write_outcome(const struct replay_args *a, uint32_t mask, struct replay_sinks *s,
+                         const spr_verdict *verdict) {
+    int rc = a->report ? write_report(s, verdict, a->report) : SPR_OK;
+    if (rc == SPR_OK && a->result)
+        rc = write_result(s, verdict, a->result);
+    if (rc == SPR_OK && a->json)
+        rc = write_result(s, verdict, "-");
+    if (rc < 0 || a->json)
+        return rc;
+    print_table(verdict, spr_scenario_file_scenario(s->scenario)->name);
+    if (!mask || mask >> SPR_POLICY_PREDICTIVE & 1)
+        print_interval(verdict);
+    if (a->report)
+        printf("report: %s\n", a->report);
+    return SPR_OK;
+}
+
 static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
     struct replay_sinks s = {.ctx = ctx};
     struct foresight foresight = {0};
@@ -293,58 +344,14 @@ static int run(spr_context *ctx, const struct replay_args *a, uint32_t mask) {
     if (a->events && spr_calendar_read(ctx, a->events, &calendar) < 0)
         return tool_error(ctx, a->events);
     int rc = read_scenario(ctx, a, &trace, &s.scenario);
-    int refused = rc == SPR_OK ? open_foresight(ctx, a, s.scenario, &foresight) : 0;
-    if (refused) {
-        spr_model_unref(foresight.model);
-        spr_calendar_unref(calendar);
-        spr_scenario_file_destroy(s.scenario);
-        spr_trace_destroy(trace);
-        return refused;
-    }
-    if (rc == SPR_OK) {
-        struct spr_scenario *sc = spr_scenario_file_scenario(s.scenario);
-        override(a, sc);
-        s.fleet = sc->fleet;
-        for (int r = 0; r < SPR_RESOURCES_MAX; r++)
-            s.unit[r] = spr_scenario_file_unit(s.scenario, r, NULL);
-        s.ledger = open_csv(ctx, a->ledger, "time,policy,shard,vm,host,state,cpu,mem,net,reason\n", &rc);
-        s.steps = open_csv(ctx, a->steps, "time,policy,vm,resource,demand,got,held\n", &rc);
-        if (rc == SPR_OK && a->report)
-            rc = spr_report_create(ctx, s.scenario, &s.report);
-        struct spr_replay_opts o = {.size = sizeof o,
-                                    .world = spr_sim_world(),
-                                    .source = spr_sim_source(),
-                                    .driver = spr_sim_driver(),
-                                    .router = spr_sim_router(),
-                                    .policies = mask,
-                                    .forecaster = foresight.ops,
-                                    .forecaster_config = a->model ? &foresight.mix : NULL,
-                                    .joint = a->forecaster ? SPR_NONE : 0,
-                                    .calendar = calendar,
-                                    .progress = tool_progress,
-                                    .user = &s};
-        o.event = a->ledger || a->report ? on_event : NULL;
-        o.step = a->steps || a->report ? on_step : NULL;
+    int code = rc == SPR_OK ? open_foresight(ctx, a, s.scenario, &foresight) : 0;
+    if (!code) {
         if (rc == SPR_OK)
-            rc = spr_replay_run(ctx, spr_scenario_file_series(s.scenario), sc, &o, &verdict);
-        tool_progress_end();
-    }
-    rc = commit(s.ledger, rc);
-    rc = commit(s.steps, rc);
-    if (rc == SPR_OK && a->report)
-        rc = write_report(&s, verdict, a->report);
-    if (rc == SPR_OK && a->result)
-        rc = write_result(&s, verdict, a->result);
-    if (rc == SPR_OK && a->json)
-        rc = write_result(&s, verdict, "-");
-    const char *about = a->model ? a->model : a->scenario ? a->scenario : "replay";
-    int code = rc < 0 ? tool_error(ctx, about) : broken(verdict);
-    if (rc == SPR_OK && !a->json) {
-        print_table(verdict, spr_scenario_file_scenario(s.scenario)->name);
-        if (!mask || mask >> SPR_POLICY_PREDICTIVE & 1)
-            print_interval(verdict);
-        if (a->report)
-            printf("report: %s\n", a->report);
+            rc = replay(a, mask, &foresight, calendar, &s, &verdict);
+        if (rc == SPR_OK)
+            rc = write_outcome(a, mask, &s, verdict);
+        const char *about = a->model ? a->model : a->scenario ? a->scenario : "replay";
+        code = rc < 0 ? tool_error(ctx, about) : broken(verdict);
     }
     spr_model_unref(foresight.model);
     spr_calendar_unref(calendar);

@@ -132,6 +132,14 @@ struct spr_model_opts {
     const int32_t *resource; /**< [series of the fitted panel] ::spr_resource or -1, read in fit; NULL = unknown */
     int32_t kind;            /**< ::spr_model_kind: which members answer; SPR_MODEL_AUTO = as trained */
     int32_t signed_values;   /**< SPR_NONE = may go below 0 */
+    int32_t carry;           /**< 0 = LSTM members read their window anew at every forecast; 1 = their states are carried from
+                                  forecast to forecast, one step per new sample, in the scale of the window last read. It is
+                                  read anew after a fit, once a season, after a gap, where a new value lies more than 10
+                                  mean deviations from that window's level, and where today's window has another scale (by
+                                  a quarter, or half a mean deviation away). A series then keeps 32 bytes and 8 bytes per
+                                  cell (288 with the usual 32 cells) for each such member, and answers depend on when
+                                  forecasts were asked for; one given `now` reads anew and leaves the states alone */
+    int32_t reserved;        /**< must be 0 */
 };
 
 #ifdef __cplusplus

@@ -24,10 +24,11 @@ size_t spr__encoder_weights(const struct spr__encoder *e, const struct spr__wind
     return spr__lstm_weights(spr__encoder_inputs(e, spec), e->units);
 }
 
-void spr__encoder_sequence(const struct spr__encoder *e, const struct spr__window *w, float *out) {
-    const float *from = w->z + w->spec->context - (ptrdiff_t)e->steps * e->every;
-    const int values = spr__encoder_values(e, w->spec), n = e->steps * values;
-    for (int t = 0; t < e->steps; t++, from += e->every, out += values) {
+/* `steps` of them, whose scaled values begin at `from`. */
+static void sequence(const struct spr__encoder *e, const struct spr__window *w, const float *from, int steps,
+                     float *out) {
+    const int values = spr__encoder_values(e, w->spec), n = steps * values;
+    for (int t = 0; t < steps; t++, from += e->every, out += values) {
         if (e->every > 1) {
             float sum = 0, most = from[0];
             for (int i = 0; i < e->every; i++)
@@ -43,6 +44,42 @@ void spr__encoder_sequence(const struct spr__encoder *e, const struct spr__windo
     w->kernels->vasinh(n, out, out);
     for (int i = 0; i < n; i++) /* the difference of two infinite ones is none */
         out[i] = out[i] > clip ? clip : out[i] < -clip ? -clip : out[i] == out[i] ? out[i] : 0.0f;
+}
+
+void spr__encoder_sequence(const struct spr__encoder *e, const struct spr__window *w, float *out) {
+    sequence(e, w, w->z + w->spec->context - (ptrdiff_t)e->steps * e->every, e->steps, out);
+}
+
+/* Would the window's own scale say much else than the one that the state was read in? */
+static bool moved(const struct spr__window *w, const struct spr__carried *c) {
+    return w->spread > SPR__CARRY_SPREAD * c->spread || c->spread > SPR__CARRY_SPREAD * w->spread ||
+           fabs(w->level - c->level) > SPR__CARRY_LEVEL * c->spread;
+}
+
+int32_t spr__encoder_behind(const struct spr__encoder *e, const struct spr__window *w, const struct spr__carried *c,
+                            int64_t whole, const double *context) {
+    int64_t window = (int64_t)e->steps * e->every, season = w->spec->day ? w->spec->day : window;
+    int64_t missing = w->origin - c->at;
+    if (!(c->spread > 0) || missing < 0 || missing > whole || missing > window || w->origin - c->read_at >= season ||
+        moved(w, c))
+        return -1;
+    const double *end = context + w->spec->context;
+    for (const double *y = end - missing; y < end; y++)
+        if (!(fabs(*y - c->level) <= SPR__CARRY_RANGE * c->spread))
+            return -1;
+    return (int32_t)(missing / e->every); /* what does not fill a step yet waits */
+}
+
+void spr__encoder_go_on(const struct spr__encoder *e, const struct spr__window *w, const struct spr__carried *c,
+                        int32_t behind, const double *context, float *out) {
+    int64_t from = w->spec->context - (w->origin - c->at), n = (int64_t)behind * e->every;
+    double per = 1 / c->spread;
+    for (int64_t t = from; t < from + n; t++) {
+        w->scratch[t] = spr__window_scaled(context[t], c->level, per);
+        if (has_change(e, w->spec)) /* a season back; nearer ones would overlap, as n is less than a season */
+            w->scratch[t - w->spec->day] = spr__window_scaled(context[t - w->spec->day], c->level, per);
+    }
+    sequence(e, w, w->scratch + from, behind, out);
 }
 
 size_t spr__encoder_calendar_floats(const struct spr__window_spec *spec) {
@@ -62,19 +99,32 @@ void spr__encoder_read(const struct spr__encoder_rows *rows, const struct spr__l
                        float *out, size_t ld) {
     const struct spr__encoder *e = rows->encoder;
     const int values = spr__encoder_values(e, rows->spec), week = WEEK * rows->spec->day;
+    const size_t state = sizeof(float) * (size_t)l->units;
     spr__lstm_rest(l, run);
-    for (int t = 0; t < e->steps; t++) {
+    for (int r = 0; r < run->rows && rows->carried; r++) {
+        const float *from = rows->carry + (ptrdiff_t)r * 2 * l->units;
+        memcpy(spr__lstm_state(l, run, 0) + (ptrdiff_t)r * l->depth, from, state);
+        memcpy(run->c + (ptrdiff_t)r * l->units, from + l->units, state);
+    }
+    for (int t = 0; t < rows->steps; t++) {
         float *to = spr__lstm_inputs(l, run, t);
         for (int r = 0; r < run->rows; r++, to += l->depth) {
             memcpy(to, rows->sequence[r] + (ptrdiff_t)t * values, sizeof *to * (size_t)values);
             if (rows->calendar) {
-                int64_t at = (rows->origin[r] - (int64_t)(e->steps - t) * e->every) % week;
+                int64_t at = (rows->origin[r] - (int64_t)(rows->steps - t) * e->every) % week;
                 memcpy(to + values, rows->calendar + (at < 0 ? at + week : at) * CALENDAR, sizeof *to * CALENDAR);
             }
         }
         spr__lstm_forward(l, run, t);
     }
-    const float *h = spr__lstm_state(l, run, e->steps);
-    for (int r = 0; r < run->rows; r++)
-        memcpy(out + (size_t)r * ld, h + (ptrdiff_t)r * l->depth, sizeof *out * (size_t)l->units);
+    const float *h = spr__lstm_state(l, run, rows->steps);
+    const float *c = run->c + (run->keep ? (ptrdiff_t)rows->steps * run->rows * l->units : 0);
+    for (int r = 0; r < run->rows; r++) {
+        memcpy(out + (size_t)r * ld, h + (ptrdiff_t)r * l->depth, state);
+        if (rows->carry) {
+            float *to = rows->carry + (ptrdiff_t)r * 2 * l->units;
+            memcpy(to, h + (ptrdiff_t)r * l->depth, state);
+            memcpy(to + l->units, c + (ptrdiff_t)r * l->units, state);
+        }
+    }
 }

@@ -9,6 +9,8 @@
 #include "forecast/model.h"
 #include "forecast/net.h"
 
+struct spr__carried; /* encoder.h */
+
 /* Series side by side that are to be answered. */
 struct spr__cases {
     const struct spr__net_kernels *kernels;
@@ -19,6 +21,9 @@ struct spr__cases {
     const int32_t *resource;      /* [count] ::spr_resource or -1 */
     const double *unit;           /* [count] a typical value of the resource, above 0 */
     int32_t horizon;              /* steps asked, up to the model's */
+    const int64_t *whole;         /* [count] newest values of the history before which there is no gap */
+    struct spr__carried *carried; /* [count] where the states stand that this member carries, ... */
+    float *cells;                 /* ... and they themselves, [count][cells of it]; both NULL = it reads anew */
     const void *before; /* payload of the member that answered the same cases in the same room just now, or NULL */
 };
 
@@ -31,6 +36,7 @@ struct spr__member_ops {
     int32_t (*horizon)(const void *payload); /* must reach the model's */
     int64_t (*context)(const void *payload); /* steps it looks back */
     size_t (*room)(const void *payload, int64_t cases, int32_t horizon); /* bytes that an answer needs */
+    int32_t (*cells)(const void *payload); /* numbers that a series' state has, 0 = there is nothing to carry */
     /* quantiles [count][horizon][levels], never crossing, finite for finite history up to 1e150 */
     void (*answer)(const void *payload, const struct spr__cases *cases, void *room, double *quantiles);
 };

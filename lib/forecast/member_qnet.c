@@ -46,11 +46,14 @@ static const struct spr__qnet_header *header(const void *payload) { return paylo
 static int32_t levels(const void *payload) { return header(payload)->shape.levels; }
 static int32_t horizon(const void *payload) { return header(payload)->spec.horizon; }
 static int64_t context(const void *payload) { return header(payload)->spec.context; }
+static int32_t cells(const void *payload) { return 2 * header(payload)->encoder.units; }
 
 struct room {
     float *memory, *summaries, *features, *base, *answer, *pass;
     float *sequence, *calendar, *cells, *run; /* of the encoder */
     const float **sequences;
+    int32_t *behind; /* steps that a carried state takes, -1 = the window is read anew */
+    int64_t *end;    /* step after the sequence */
     double *level, *spread;
     int32_t *h;
 };
@@ -80,6 +83,8 @@ static size_t split(const struct spr__qnet_header *p, int64_t cases, int32_t ste
         int inputs = spr__encoder_inputs(&p->encoder, &p->spec), units = p->encoder.units;
         PART(sequence, n * sequence_floats(p));
         PART(sequences, n);
+        PART(behind, n);
+        PART(end, n);
         PART(calendar, spr__encoder_calendar_floats(&p->spec));
         PART(cells, spr__lstm_floats_most(inputs, units));
         PART(run, spr__lstm_run_floats(inputs, units, rows_at_once(cases), p->encoder.steps, false));
@@ -93,6 +98,23 @@ static size_t room(const void *payload, int64_t cases, int32_t steps) {
     return split(header(payload), cases, steps, NULL, &r);
 }
 
+/* Series from i on that take as many steps as it does. */
+static int alike_rows(const struct room *r, int64_t i, int64_t end) {
+    int64_t next = i + 1;
+    while (next < end && r->behind[next] == r->behind[i])
+        next++;
+    return (int)(next - i);
+}
+
+/* Where the carried states stand now. */
+static void settle(const struct spr__cases *c, const struct room *r) {
+    for (int64_t i = 0; i < c->count && c->carried; i++)
+        if (r->behind[i] < 0)
+            c->carried[i] = (struct spr__carried){r->end[i], r->end[i], r->level[i], r->spread[i]};
+        else
+            c->carried[i].at = r->end[i];
+}
+
 /* The last states of all cases become the last of their summaries. */
 static void encode(const struct spr__qnet_header *p, const float *weights, const struct spr__cases *c, struct room *r) {
     struct spr__lstm l;
@@ -102,18 +124,37 @@ static void encode(const struct spr__qnet_header *p, const float *weights, const
     spr__lstm_load(&l, weights);
     spr__lstm_run_place(&l, width, p->encoder.steps, false, r->run, &run);
     spr__encoder_calendar(&p->spec, r->calendar);
-    for (int64_t i = 0; i < c->count; i += width) {
+    for (int64_t i = 0; i < c->count; i += run.rows) {
+        const bool anew = r->behind[i] < 0;
         const struct spr__encoder_rows rows = {
             .encoder = &p->encoder,
             .spec = &p->spec,
             .calendar = p->spec.flags & SPR__WINDOW_CALENDAR ? r->calendar : NULL,
             .sequence = r->sequences + i,
-            .origin = c->origin + i,
+            .origin = r->end + i,
+            .steps = anew ? p->encoder.steps : r->behind[i],
+            .carry = c->cells ? c->cells + i * 2 * p->encoder.units : NULL,
+            .carried = !anew,
         };
-        run.rows = (int)SPR_MIN(width, c->count - i);
+        run.rows = alike_rows(r, i, SPR_MIN(i + width, c->count));
         spr__encoder_read(&rows, &l, &run, r->summaries + (i + 1) * p->shape.summaries - p->encoder.units,
                           (size_t)p->shape.summaries);
     }
+    settle(c, r);
+}
+
+/* What the encoder takes of case i: its window, or what a carried state lacks. */
+static void look_back(const struct spr__qnet_header *p, const struct spr__cases *c, const struct spr__window *w,
+                      const double *history, int64_t i, struct room *r) {
+    const struct spr__encoder *e = &p->encoder;
+    float *to = r->sequence + (size_t)i * sequence_floats(p);
+    int32_t behind = c->carried ? spr__encoder_behind(e, w, &c->carried[i], c->whole[i], history) : -1;
+    if (behind < 0)
+        spr__encoder_sequence(e, w, to);
+    else
+        spr__encoder_go_on(e, w, &c->carried[i], behind, history, to);
+    r->behind[i] = behind, r->sequences[i] = to;
+    r->end[i] = behind < 0 ? w->origin : c->carried[i].at + (int64_t)behind * e->every;
 }
 
 /* Summaries and features of all cases. */
@@ -122,19 +163,18 @@ static void look(const struct spr__qnet_header *p, const struct spr__cases *c, s
         r->h[h] = h;
     for (int64_t i = 0; i < c->count; i++) {
         struct spr__window w = {.origin = c->origin[i], .resource = c->resource[i]};
-        spr__window_open(&w, &p->spec, c->kernels, c->history[i] + c->steps - p->spec.context, c->unit[i], r->memory);
+        const double *history = c->history[i] + c->steps - p->spec.context;
+        spr__window_open(&w, &p->spec, c->kernels, history, c->unit[i], r->memory);
         spr__window_summary(&w, r->summaries + i * p->shape.summaries);
         spr__window_steps(&w, r->h, c->horizon, r->features + i * c->horizon * p->shape.features,
                           r->base + i * c->horizon);
         r->level[i] = w.level, r->spread[i] = w.spread;
-        if (p->encoder.units) {
-            r->sequences[i] = r->sequence + (size_t)i * sequence_floats(p);
-            spr__encoder_sequence(&p->encoder, &w, r->sequence + (size_t)i * sequence_floats(p));
-        }
+        if (p->encoder.units)
+            look_back(p, c, &w, history, i, r);
     }
 }
 
-/* Two nets that look at the same things share one look. */
+/* Two nets that look at the same things share one look; the states that they carry stand at the same step. */
 static bool alike(const struct spr__qnet_header *p, const struct spr__qnet_header *before) {
     return before && !memcmp(p, before, sizeof *p);
 }
@@ -157,11 +197,11 @@ static void answer(const void *payload, const struct spr__cases *c, void *memory
 }
 
 const struct spr__member_ops spr__member_qnet = {
-    {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, answer};
+    {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, cells, answer};
 const struct spr__member_ops spr__member_lstm = {
-    {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, answer};
+    {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, cells, answer};
 const struct spr__member_ops spr__member_hybrid = {
-    {'H', 'Y', 'B', 'R'}, SPR_MODEL_HYBRID, spr__hybrid_check, levels, horizon, context, room, answer};
+    {'H', 'Y', 'B', 'R'}, SPR_MODEL_HYBRID, spr__hybrid_check, levels, horizon, context, room, cells, answer};
 
 const struct spr__member_ops *spr__member_of(const struct spr__qnet_header *h) {
     return h->spec.flags & SPR__WINDOW_HYBRID ? &spr__member_hybrid

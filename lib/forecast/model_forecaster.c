@@ -5,6 +5,7 @@
  */
 #include "forecast/answer.h"
 #include "forecast/calibration.h"
+#include "forecast/encoder.h"
 #include "forecast/window.h"
 
 enum { MEMBERS_MAX = 256, BATCH_ROWS = 1024, BATCH_CASES = 64 };
@@ -14,6 +15,8 @@ static const struct spr__member_ops *const kinds[] = {&spr__member_qnet, &spr__m
 struct member {
     const struct spr__member_ops *ops;
     const void *payload;
+    int64_t cells, cells_at; /* numbers that it carries of each series, and those before it carry */
+    int64_t carriers_before; /* members before it that carry */
 };
 struct asker {
     spr_context *ctx;
@@ -24,13 +27,16 @@ struct asker {
     int32_t horizon, level_count;
     const double *levels;
     const int32_t *resources; /* the caller's, read in fit */
-    bool may_be_negative;
+    bool may_be_negative, carries;
     int64_t series, keep, origin; /* rows; steps kept; step of the first answer */
     double *history;              /* [series][2 keep]: the newest `held` of `used` steps are at used - held */
     uint8_t *bound;               /* [series][2 keep] the value is only a lower bound */
     int64_t used;                 /* steps in the buffer, the same for all series */
     int32_t *resource;            /* [series] */
     uint8_t *negative;            /* [series] a value below 0 was seen */
+    struct spr__carried *carried; /* [carriers][series] where recurrent states stand; NULL = they are read anew */
+    float *cells;                 /* of each carrier [series][its cells], one behind the other */
+    int64_t carriers, cell_count; /* members that carry, and numbers of one series */
 };
 
 /* ---- open and close ---- */
@@ -41,7 +47,10 @@ static void drop_rows(struct asker *a) {
     spr__free(a->ctx, a->bound, n, 1);
     spr__free(a->ctx, a->resource, (size_t)a->series, sizeof *a->resource);
     spr__free(a->ctx, a->negative, (size_t)a->series, 1);
+    spr__free(a->ctx, a->carried, (size_t)(a->carriers * a->series), sizeof *a->carried);
+    spr__free(a->ctx, a->cells, (size_t)(a->series * a->cell_count), sizeof *a->cells);
     a->history = NULL, a->bound = NULL, a->resource = NULL, a->negative = NULL, a->series = 0;
+    a->carried = NULL, a->cells = NULL;
 }
 
 static void close_asker(void *state) {
@@ -52,6 +61,12 @@ static void close_asker(void *state) {
     spr_model_unref(a->model);
     spr__free(ctx, a, 1, sizeof *a);
     spr_context_unref(ctx);
+}
+
+static void add_member(struct asker *a, const struct spr__member_ops *ops, const void *payload) {
+    int64_t cells = a->carries ? ops->cells(payload) : 0;
+    a->members[a->member_count++] = (struct member){ops, payload, cells, a->cell_count, a->carriers};
+    a->cell_count += cells, a->carriers += cells > 0;
 }
 
 /* The members of the wanted kind that fit what the model says of itself. */
@@ -65,7 +80,7 @@ static int find_members(struct asker *a, int32_t kind) {
                 kinds[k]->context(payload) > a->global->context)
                 return spr__fail(a->ctx, SPR_E_CORRUPT, "the model's nets do not fit each other");
             if (kind == SPR_MODEL_AUTO || kind == kinds[k]->kind)
-                a->members[a->member_count++] = (struct member){kinds[k], payload};
+                add_member(a, kinds[k], payload);
         }
     return a->member_count ? SPR_OK
                            : spr__fail(a->ctx, SPR_E_UNSUPPORTED, "the model has no member of kind %d", (int)kind);
@@ -83,6 +98,10 @@ static int take_config(struct asker *a, const struct spr_forecaster_env *env, co
             a->ctx, SPR_E_ARG, "the model forecasts %d steps of %.9g s ahead; asked are %d steps of %.9g s",
             (int)a->global->horizon, (double)a->global->step_ns / 1e9, (int)env->horizon, (double)env->step_ns / 1e9);
     a->horizon = env->horizon, a->level_count = env->level_count, a->levels = env->levels;
+    if (o->carry < 0 || o->carry > 1 || o->reserved)
+        return spr__fail(a->ctx, SPR_E_ARG, "spr_model_opts: carry is %d, reserved %d", (int)o->carry,
+                         (int)o->reserved);
+    a->carries = o->carry;
     a->keep = a->global->context;
     a->resources = o->resource;
     a->may_be_negative = o->signed_values == SPR_NONE || (a->global->flags & SPR__GLOBAL_SIGNED);
@@ -142,6 +161,15 @@ static void take_steps(struct asker *a, const struct spr_panel *p) {
     a->origin += p->steps;
 }
 
+/* Nothing is carried over a fit: zeros say so. */
+static bool make_carried(struct asker *a) {
+    if (!a->cell_count)
+        return true;
+    a->carried = spr__alloc(a->ctx, (size_t)(a->carriers * a->series), sizeof *a->carried);
+    a->cells = spr__alloc(a->ctx, (size_t)(a->series * a->cell_count), sizeof *a->cells);
+    return a->carried && a->cells;
+}
+
 static int fit(void *state, const struct spr_panel *p, int64_t first_step, int64_t budget) {
     struct asker *a = state;
     (void)budget;
@@ -152,7 +180,7 @@ static int fit(void *state, const struct spr_panel *p, int64_t first_step, int64
     a->bound = spr__alloc(a->ctx, n, 1);
     a->resource = spr__alloc(a->ctx, (size_t)p->series, sizeof *a->resource);
     a->negative = spr__alloc(a->ctx, (size_t)p->series, 1);
-    if (!a->history || !a->bound || !a->resource || !a->negative) {
+    if (!make_carried(a) || !a->history || !a->bound || !a->resource || !a->negative) {
         drop_rows(a);
         return spr__nomem(a->ctx);
     }
@@ -176,7 +204,8 @@ struct asking {
     const double *now;
     struct spr_forecaster_output *out;
     int64_t batch; /* series a batch */
-    int *rc;       /* [batches] */
+    bool carry;
+    int *rc; /* [batches] */
 };
 
 /* What one batch works with. */
@@ -184,6 +213,7 @@ struct bench {
     double *rows; /* [batch][keep] */
     const double *history[BATCH_CASES];
     int64_t origin[BATCH_CASES], first; /* series of the first case */
+    int64_t whole[BATCH_CASES];
     int32_t resource[BATCH_CASES];
     double unit[BATCH_CASES];
     bool known[BATCH_CASES];
@@ -267,6 +297,15 @@ static void bench_drop(const struct asker *a, int64_t n, struct bench *b, size_t
     spr__free(a->ctx, b->room, room, 1);
 }
 
+/* Newest values before which there is no gap. */
+static int64_t without_gap(const struct asker *a, int64_t s) {
+    const double *y = a->history + s * 2 * a->keep;
+    int64_t n = 0, held = SPR_MIN(a->used, a->keep);
+    while (n < held && !isnan(y[a->used - 1 - n]))
+        n++;
+    return n;
+}
+
 static void set_out(const struct asking *k, struct bench *b, int64_t n) {
     const struct asker *a = k->a;
     for (int64_t i = 0; i < n; i++) {
@@ -277,6 +316,7 @@ static void set_out(const struct asking *k, struct bench *b, int64_t n) {
             y[t] = 0;
         b->history[i] = y, b->origin[i] = a->origin, b->resource[i] = a->resource[s];
         b->unit[i] = a->global->unit[spr__resource_row(a->resource[s])];
+        b->whole[i] = k->carry ? without_gap(a, s) : 0;
     }
 }
 
@@ -296,11 +336,16 @@ static void ask_batch(void *arg, size_t batch) {
                                .origin = b.origin,
                                .resource = b.resource,
                                .unit = b.unit,
-                               .horizon = a->horizon};
+                               .horizon = a->horizon,
+                               .whole = b.whole};
         for (size_t m = 0; m < a->member_count; m++) {
             bool again = m && a->members[m - 1].ops == a->members[m].ops;
+            const struct member *one = &a->members[m];
+            bool carry = k->carry && one->cells;
             c.before = again ? a->members[m - 1].payload : NULL;
-            a->members[m].ops->answer(a->members[m].payload, &c, b.room, b.quantiles);
+            c.carried = carry ? a->carried + one->carriers_before * a->series + b.first : NULL;
+            c.cells = carry ? a->cells + one->cells_at * a->series + b.first * one->cells : NULL;
+            one->ops->answer(one->payload, &c, b.room, b.quantiles);
             for (size_t j = 0; j < numbers; j++)
                 b.sum[j] += b.quantiles[j] / (double)a->member_count;
         }
@@ -310,9 +355,8 @@ static void ask_batch(void *arg, size_t batch) {
     bench_drop(a, n, &b, room);
 }
 
-static int predict(void *state, const double *now, struct spr_forecaster_output *out) {
-    struct asker *a = state;
-    struct asking k = {.a = a, .now = now, .out = out};
+static int ask(struct asker *a, const double *now, bool carry, struct spr_forecaster_output *out) {
+    struct asking k = {.a = a, .now = now, .out = out, .carry = carry};
     k.batch = SPR_MIN(SPR_MAX(1, BATCH_ROWS / a->horizon), BATCH_CASES);
     size_t batches = (size_t)((a->series + k.batch - 1) / k.batch);
     k.rc = spr__alloc(a->ctx, batches, sizeof *k.rc);
@@ -326,6 +370,12 @@ static int predict(void *state, const double *now, struct spr_forecaster_output 
     return rc;
 }
 
+/* What has not happened for good (`now`) is never taken into a state. */
+static int predict(void *state, const double *now, struct spr_forecaster_output *out) {
+    struct asker *a = state;
+    return ask(a, now, a->carried && !now, out);
+}
+
 int spr__model_ask_ahead(void *state, const double *now, struct spr_forecaster_output *out) {
     struct asker *a = state;
     struct spr_panel p = {.size = sizeof p,
@@ -335,7 +385,7 @@ int spr__model_ask_ahead(void *state, const double *now, struct spr_forecaster_o
                           .series_stride = sizeof *now,
                           .step_stride = sizeof *now};
     take_steps(a, &p);
-    int rc = predict(a, NULL, out);
+    int rc = ask(a, NULL, false, out);
     a->used--, a->origin--;
     return rc;
 }

@@ -22,7 +22,13 @@ void spr__train_lstm_read(const struct spr__net_kernels *k, const struct spr__tr
     for (int64_t i = 0; i < cases; i++)
         sequence[i] = pool->sequence + index[i] * each, origin[i] = pool->origin[index[i]];
     const struct spr__encoder_rows rows = {
-        .encoder = &s->encoder, .spec = &s->spec, .calendar = calendar, .sequence = sequence, .origin = origin};
+        .encoder = &s->encoder,
+        .spec = &s->spec,
+        .calendar = calendar,
+        .sequence = sequence,
+        .origin = origin,
+        .steps = s->encoder.steps,
+    };
     spr__lstm_place(k, inputs, units, true, room, &t->l);
     spr__lstm_load(&t->l, weights);
     room += (spr__lstm_floats(k, inputs, units, true) + 15) / 16 * 16;

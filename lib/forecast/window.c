@@ -194,10 +194,8 @@ void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec
     w->season = spec->day && spec->day < n ? mean_step(context, n, spec->day) : w->change;
     w->mean_abs = mean_apart(context, n, 0);
     double per = 1 / w->spread;
-    for (int32_t t = 0; t < n; t++) { /* what lies before the last `norm` steps may be of another world */
-        double z = (context[t] - w->level) * per;
-        w->z[t] = (float)(z > 1e9 ? 1e9 : z < -1e9 ? -1e9 : z);
-    }
+    for (int32_t t = 0; t < n; t++)
+        w->z[t] = spr__window_scaled(context[t], w->level, per);
     if (spec->flags & SPR__WINDOW_HYBRID)
         spr__window_smooth(w);
 }

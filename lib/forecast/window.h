@@ -63,6 +63,11 @@ void spr__window_smooth(struct spr__window *w);
 static inline size_t spr__window_floats(const struct spr__window_spec *spec) {
     return 2 * (size_t)spec->context + spr__window_smooth_floats(spec);
 }
+/* What lies before the last `norm` steps may be of another world. */
+static inline float spr__window_scaled(double value, double level, double per) {
+    double z = (value - level) * per;
+    return (float)(z > 1e9 ? 1e9 : z < -1e9 ? -1e9 : z);
+}
 /* Scale the context; `memory` is [spr__window_floats]. */
 void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec,
                       const struct spr__net_kernels *kernels, const double *context, double unit, float *memory);

@@ -97,14 +97,18 @@ def _per_series(ctype: str, values: Optional[Sequence[int]], rows: int, what: st
     return array
 
 
-def asks(model: Model, *, resource: Optional[Sequence[int]] = None, kind: ModelKind = ModelKind.AUTO, signed: bool = False) -> Table:
-    """The method that asks a model; `resource` has one Resource (or -1) for each series of the panels it will be fitted on."""
+def asks(model: Model, *, resource: Optional[Sequence[int]] = None, kind: ModelKind = ModelKind.AUTO, signed: bool = False,
+         carry: bool = False) -> Table:
+    """The method that asks a model; `resource` has one Resource (or -1) for each series of the panels it will be fitted on.
+
+    `carry`: the states of LSTM members go on with each new sample instead of being read anew from the window."""
     keep: list[Any] = [model]
     c = blank("spr_model_opts")
     c.model = model._ptr
     c.resource = _per_series("int32_t[]", resource, len(resource) if resource is not None else 0, "resource", keep)
     c.kind = int(kind)
     c.signed_values = NONE if signed else 0
+    c.carry = int(carry)
     keep.append(c)
     return Table(lib.spr_forecaster_model(), c, keep)
 

@@ -52,6 +52,21 @@ def test_a_forecaster_keeps_its_model(trained):
     f.close()
 
 
+def test_lstm_states_are_carried_on_request(trained):
+    c, y = trained.context, fleet(3, 540)
+    with sp.Model.train(c, fleet()[:, :500], step_ns=HOUR, horizon=6, members=1, effort=0.02, kind=sp.ModelKind.LSTM) as m:
+        anew, carried = (sp.Forecaster(c, model.asks(m, carry=x), step_ns=HOUR, horizon=6) for x in (False, True))
+        for f in (anew, carried):
+            f.fit(y[:, :500])
+        assert (anew.predict().quantiles == carried.predict().quantiles).all()
+        for f in (anew, carried):
+            f.update(y[:, 500:502])
+        a, b = anew.predict().quantiles, carried.predict().quantiles
+        assert (a != b).any() and np.abs(a - b).max() < 0.5
+        anew.close()
+        carried.close()
+
+
 def test_a_file_holds_the_same_model(trained, tmp_path):
     path = tmp_path / "a.model"
     trained.save(path)

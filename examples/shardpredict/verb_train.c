@@ -18,7 +18,7 @@ static struct {
 
 static const char about[] =
     "Trains one model on all series of a trace together and writes it to a file for forecast --model. A tail of every\n"
-    "series is held out: it stops the training early, picks the kind of model and is what the verdict is about.\n"
+    "series is held out from the first net: it says whether an LSTM joins, and is what the verdict is about.\n"
     "Nothing at or after step --until is used. With --cases a series that is named there (all metrics of it) is used\n"
     "before its first origin only, the others whole, so that the model may be scored on these cases.\n"
     "With --scenario it learns totals of hosts for replay --model: sums of random groups of VMs as large as the hosts\n"

@@ -29,7 +29,7 @@ tests_in() {
 }
 
 # What ships, with debug information: the same optimisation, warnings are errors.
-plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled && build_in "$build/plain"; }
+plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled -Dlibvirt=enabled && build_in "$build/plain"; }
 
 part_unit() { plain && tests_in "$build/plain"; }
 
@@ -43,7 +43,7 @@ part_sanitize() {
 part_valgrind() {
     plain || return 1
     tests_in "$build/plain" --suite unit --no-suite long --timeout-multiplier 30 --wrapper \
-        'valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible'
+        "valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --suppressions=$PWD/tests/unit/valgrind.supp"
 }
 
 part_fuzz() {
@@ -96,6 +96,7 @@ part_install() {
     echo '#include <shardpredict.h>
 #include <shardpredict/io.h>
 #include <shardpredict/backend-gsl.h>
+#include <shardpredict/backend-libvirt.h>
 #include <shardpredict/backend-sim.h>
 int main() { return spr_version_number() != SPR_VERSION_MAJOR * 1000000 + SPR_VERSION_MINOR * 1000 + SPR_VERSION_PATCH; }' \
         >"$build/stranger.cc"
@@ -119,7 +120,8 @@ part_abi() {
     local old code=0 lib
     plain || return 1
     CC=clang configure "$build/clang" --prefix=/usr -Dwerror=true -Ddebug=true -Dtests=false && build_in "$build/clang" || return 1
-    for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl; do
+    for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
+        backends/libvirt/libshardpredict-libvirt; do
         abi_same "$build/clang/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
     done
     old=$(git -c safe.directory='*' tag --list 'v*' --sort=-v:refname 2>/dev/null | head -1)
@@ -129,7 +131,8 @@ part_abi() {
         git -c safe.directory='*' clone -q --branch "$old" . "$build/old-source" 2>/dev/null || return 1
         [ -e "$build/old/build.ninja" ] || meson setup "$build/old" "$build/old-source" -Ddebug=true -Dtests=false || return 1
         build_in "$build/old" || return 1
-        for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl; do
+        for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
+        backends/libvirt/libshardpredict-libvirt; do
             abi_same "$build/old/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
         done
     fi

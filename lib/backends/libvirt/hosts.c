@@ -107,6 +107,16 @@ void lv_host_lost(struct lv_host *h, virConnectPtr conn, const char *why) {
     pthread_mutex_unlock(&h->v->lock);
 }
 
+void lv_host_leave(struct lv_host *h) {
+    pthread_mutex_lock(&h->v->lock);
+    virConnectPtr conn = --h->users ? NULL : h->conn;
+    if (conn) {
+        h->conn = NULL;
+        let_go(h, conn);
+    }
+    pthread_mutex_unlock(&h->v->lock);
+}
+
 int32_t lv_host_find(const struct spr_libvirt *v, const char *id) {
     for (size_t i = 0; id && i < v->host_count; i++)
         if (!strcmp(v->hosts[i].id, id))
@@ -126,10 +136,6 @@ static void host_free(struct lv_host *h) {
         h->source_free(h->source_state);
     if (h->driver_free)
         h->driver_free(h->driver_state);
-    if (h->conn) {
-        virConnectUnregisterCloseCallback(h->conn, closed);
-        virConnectClose(h->conn);
-    }
     for (int i = 0; i < LV_LANES; i++)
         pthread_cond_destroy(&h->lane[i].wake);
     pthread_cond_destroy(&h->connected);
@@ -270,7 +276,7 @@ void spr_libvirt_close(spr_libvirt *v, double patience_s) {
     int64_t until = lv_clock_ns() + (int64_t)((patience_s > 0 ? patience_s : 0) * 1e9);
     struct timespec t = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
     pthread_mutex_lock(&v->lock);
-    v->closing = true;
+    atomic_store(&v->closing, true);
     for (size_t i = 0; i < v->host_count; i++)
         for (int k = 0; k < LV_LANES; k++)
             pthread_cond_broadcast(&v->hosts[i].lane[k].wake);

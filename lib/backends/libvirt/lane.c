@@ -16,7 +16,10 @@ void lv_job_again(struct lv_job *j, double pause_s) {
     j->due_ns = lv_clock_ns() + (int64_t)(pause_s * 1e9);
 }
 
-bool lv_job_stops(const struct lv_job *j) { return atomic_load(&j->cancelled) || lv_clock_ns() > j->deadline_ns; }
+bool lv_job_stops(const struct lv_job *j) {
+    return atomic_load(&j->cancelled) || (j->host && atomic_load(&j->host->v->closing)) ||
+           lv_clock_ns() > j->deadline_ns;
+}
 
 void lv_job_fail(struct lv_job *j, int code, const char *format, ...) {
     va_list args;
@@ -138,7 +141,7 @@ static void *lane_main(void *arg) {
     int64_t earliest;
     lv_free(arg);
     pthread_mutex_lock(&v->lock);
-    while (!v->closing) {
+    while (!atomic_load(&v->closing)) {
         struct lv_job *j = next_due(lane, lv_clock_ns(), &earliest);
         if (!j) {
             sleep_until(lane, &v->lock, earliest);
@@ -151,7 +154,7 @@ static void *lane_main(void *arg) {
         pthread_mutex_lock(&v->lock);
         lane->running = NULL;
         s.host->calls++;
-        if (j->again && !v->closing && !atomic_load(&j->cancelled)) {
+        if (j->again && !atomic_load(&v->closing) && !atomic_load(&j->cancelled)) {
             append(lane, j);
             continue;
         }
@@ -163,8 +166,6 @@ static void *lane_main(void *arg) {
     }
     struct lv_job *left = lane->first;
     lane->first = NULL;
-    v->threads--;
-    pthread_cond_broadcast(&v->ended);
     pthread_mutex_unlock(&v->lock);
     while (left) {
         struct lv_job *next = left->next;
@@ -172,6 +173,11 @@ static void *lane_main(void *arg) {
         lv_desk_done(left);
         left = next;
     }
+    lv_host_leave(s.host);
+    pthread_mutex_lock(&v->lock);
+    v->threads--;
+    pthread_cond_broadcast(&v->ended);
+    pthread_mutex_unlock(&v->lock);
     lv_unref(v);
     return NULL;
 }
@@ -184,9 +190,11 @@ static int start(struct lv_host *host, struct lv_lane *lane) {
     s->lane = lane;
     lv_ref(host->v);
     host->v->threads++;
+    host->users++;
     int rc = lv_thread_start(lane_main, s);
     if (rc < 0) {
         host->v->threads--;
+        host->users--;
         atomic_fetch_sub(&host->v->refs, 1); /* never the last: the caller has one */
         lv_free(s);
         return rc;
@@ -200,7 +208,7 @@ int lv_lane_put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j) 
     int rc = SPR_OK;
     j->host = host;
     pthread_mutex_lock(&host->v->lock);
-    if (host->v->closing)
+    if (atomic_load(&host->v->closing))
         rc = SPR_E_STATE;
     else if (!lane->started)
         rc = start(host, lane);

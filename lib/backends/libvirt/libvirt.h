@@ -125,6 +125,7 @@ struct lv_host {
     struct lv_lane lane[LV_LANES];
     /* the connection; all below under v->lock */
     virConnectPtr conn;
+    int users; /* lanes whose threads run */
     bool connecting;
     atomic_bool lost; /* the close callback was called */
     int32_t tries;
@@ -144,7 +145,7 @@ struct spr_libvirt {
     pthread_cond_t ended;
     size_t threads; /* running lanes */
     atomic_int refs;
-    bool closing;
+    atomic_bool closing;          /* set under the lock */
     struct spr_libvirt_opts opts; /* newest layout, defaults filled in, no pointers but vm and user */
     struct lv_host *hosts;
     size_t host_count;
@@ -157,6 +158,8 @@ int32_t lv_host_find(const struct spr_libvirt *v, const char *id);
  * text say why; within the pause after a failed try at once.
  */
 virConnectPtr lv_host_connect(struct lv_host *host, int *code, char text[LV_TEXT]);
+/* A lane's thread is over: the last one of a host closes the connection, which may block. */
+void lv_host_leave(struct lv_host *host);
 /* The connection is of no use any more. */
 void lv_host_lost(struct lv_host *host, virConnectPtr conn, const char *why);
 struct spr_libvirt *lv_ref(struct spr_libvirt *v);

@@ -31,7 +31,7 @@ tests_in() {
 # What ships, with debug information: the same optimisation, warnings are errors.
 plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled -Dlibvirt=enabled && build_in "$build/plain"; }
 
-part_unit() { plain && tests_in "$build/plain"; }
+part_unit() { plain && tests_in "$build/plain" --no-suite libvirt; }
 
 part_sanitize() {
     CC=clang configure "$build/sanitize" --buildtype=debugoptimized -Dwerror=true -Db_sanitize=address,undefined \
@@ -174,4 +174,13 @@ part_report() {
     command -v npm >/dev/null || need nodejs npm || { echo "node and npm are missing"; return 77; }
     plain || return 1
     tests_in "$build/plain" --suite report
+}
+
+# Hosts, daemons and guests are real; the kernel that they boot is fetched once and kept in the build folder.
+part_libvirt() {
+    [ "$(id -u)" = 0 ] || { echo "a lab of hosts needs root"; return 77; }
+    # shellcheck disable=SC2086
+    need $lab_packages || { echo "the lab's packages are missing"; return 77; }
+    plain || return 1
+    tests_in "$build/plain" --suite libvirt
 }

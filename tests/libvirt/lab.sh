@@ -1,0 +1,327 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Real libvirt daemons with QEMU guests on one Linux machine: hosts hv1..hvN in namespaces of their own, joined by a bridge that
+# the machine's own network never sees. Needs root. Everything is in the folder $LAB and goes with `down`.
+#
+#   up [N]                     N hosts (3), libvirtd running on each; what is left of an earlier lab in $LAB is removed first
+#   down                       no process, namespace, link, cgroup or file of the lab is left; fine when there is no lab
+#   exec HOST CMD...           CMD inside a host            fab CMD...         CMD in the controller's network (10.78.0.1)
+#   uri HOST [unix|unix-ro|tcp|tls|tls-stranger|tls-foreign]    the last two must be refused, see certificates.sh
+#   start HOST                 start libvirtd               kill-libvirtd HOST [SIGNAL]
+#   stop-libvirtd HOST         it hangs (SIGSTOP)           cont-libvirtd HOST
+#   libvirtd-pid HOST          as a PID of this machine     qemu-pid HOST GUEST
+#   power-off HOST             the plug is pulled           power-on HOST      boots with the disks it had
+#   link HOST up|down          its network cable            quota HOST PERCENT|off     of one core, for the whole host
+#   disk HOST small [MIB]      a folder of images that can be filled (64 MiB, gone when the power goes; stop guests with disks first)
+#   disk HOST fill|free        fill it to the last block, and take that back
+#   console HOST GUEST         what the guest has said on its serial line
+#
+# Environment: LAB (folder, needed); LAB_CACHE (guest image, certificates, QEMU's capabilities: kept, default $LAB.cache);
+# LAB_OWNER (a PID: when that process ends, however it ends, the lab is taken down).
+# Hosts have 10.78.0.11.., guests may have any other address in 10.78.0.0/16.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+die() {
+    echo "lab.sh: $*" >&2
+    exit 1
+}
+usage() {
+    sed -n '3,24s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    exit "$1"
+}
+case ${1:-} in help | --help | -h) usage 0 ;; esac
+[ -n "${LAB:-}" ] || die "set LAB to the folder of the lab"
+case $LAB in /*) ;; *) LAB=$PWD/$LAB ;; esac
+LAB_CACHE=${LAB_CACHE:-$LAB.cache}
+export LAB LAB_CACHE
+# Names outside the folder carry the lab's own id, so that labs do not meet. A socket's path must fit into 108 bytes, which a
+# build folder's need not: clients come in through this link.
+id=$(printf %s "$LAB" | sha256sum | cut -c1-10)
+door=/tmp/sprlab-$id
+
+# ---- control groups: version 1 has a tree for each set of controllers, version 2 one for all
+groups=/sys/fs/cgroup hierarchies=
+if [ "$(stat -fc %T $groups)" = cgroup2fs ]; then
+    hierarchies=v2
+else
+    hierarchies=$(awk -v dir=$groups '$3 == "cgroup" && index($2, dir "/") == 1 && $4 !~ /name=/ {sub(".*/", "", $2); print $2}' /proc/mounts | xargs)
+fi
+groups_of() {
+    local h
+    if [ "$hierarchies" = v2 ]; then
+        echo "$groups/sprlab-$id-$1"
+    else
+        for h in $hierarchies; do echo "$groups/$h/sprlab-$id-$1"; done
+    fi
+}
+make_groups() {
+    local g c
+    if [ "$hierarchies" = v2 ]; then
+        for c in $(cat $groups/cgroup.controllers); do echo "+$c" 2>/dev/null >$groups/cgroup.subtree_control || true; done
+    fi
+    for g in $(groups_of "$1"); do
+        mkdir -p "$g" || die "cannot make the control group $g"
+        if [ -e "$g/cpuset.cpus" ] && [ "$hierarchies" != v2 ]; then
+            cat "${g%/*}/cpuset.cpus" >"$g/cpuset.cpus"
+            cat "${g%/*}/cpuset.mems" >"$g/cpuset.mems"
+        fi
+    done
+}
+# This process becomes the host's; once the host has its leaf (version 2), only the leaf takes processes.
+join_groups() {
+    local g
+    for g in $(groups_of "$1"); do
+        [ ! -d "$g/init" ] || g=$g/init
+        echo "$BASHPID" >"$g/cgroup.procs"
+    done
+}
+remove_groups() {
+    local g i
+    for g in $(groups_of "$1"); do
+        for ((i = 0; i < 100; i++)); do # a killed process leaves its group a moment later
+            [ -d "$g" ] || break
+            find "$g" -depth -type d -exec rmdir {} + 2>/dev/null && break
+            sleep 0.05
+        done
+        [ ! -d "$g" ] || echo "lab.sh: control group $g cannot be removed" >&2
+    done
+}
+
+# ---- processes; a file that names one has its start time too, because PIDs come round again
+started() { # nothing when it has ended, collected or not
+    local stat
+    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 0
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    case $1 in Z | X) ;; *) echo "${20}" ;; esac
+}
+remember() { echo "$2 $(started "$2")" >"$LAB/$1"; }
+recall() {
+    local p t
+    [ -e "$LAB/$1" ] && read -r p t <"$LAB/$1" && [ -n "$t" ] && [ "$(started "$p")" = "$t" ] && echo "$p"
+}
+# Processes in the namespace (KIND) that process P lives in.
+inhabitants() { # KIND P
+    find /proc/[0-9]*/ns/"$1" -maxdepth 0 -lname "$(readlink "/proc/$2/ns/$1" | sed 's/[][]/\\&/g')" 2>/dev/null | cut -d/ -f3
+}
+host_pid() { recall "$1/pid" || die "host $1 is not up in $LAB"; }
+fab() {
+    local p
+    p=$(recall fab.pid) || die "there is no lab in $LAB"
+    exec nsenter --net="/proc/$p/ns/net" -- "$@"
+}
+in_host() (
+    host=$1
+    shift
+    p=$(host_pid "$host")
+    join_groups "$host"
+    exec nsenter -t "$p" -m -n -u -p -C -- "$@"
+)
+libvirtd_pid() {
+    local p
+    for p in $(inhabitants pid "$(host_pid "$1")"); do
+        if [ "$(cat "/proc/$p/comm" 2>/dev/null)" = libvirtd ]; then
+            echo "$p"
+            return
+        fi
+    done
+    die "no libvirtd runs on $1"
+}
+qemu_pid() {
+    local p
+    for p in $(inhabitants pid "$(host_pid "$1")"); do
+        if tr '\0' ' ' 2>/dev/null <"/proc/$p/cmdline" | grep -q -- "-name guest=$2,"; then
+            echo "$p"
+            return
+        fi
+    done
+    die "no guest $2 runs on $1"
+}
+
+# ---- up and down
+lock() { # not in $LAB, which comes and goes
+    mkdir -p "$LAB_CACHE"
+    exec 9>"$LAB_CACHE/lock-$id"
+    flock -w 120 9 || die "another lab.sh is at work in $LAB"
+}
+up_fab() {
+    unshare -n sleep infinity 9>&- </dev/null >/dev/null 2>&1 &
+    local p=$!
+    until [ "$(readlink "/proc/$p/ns/net")" != "$(readlink /proc/self/ns/net)" ] && [ "$(cat "/proc/$p/comm")" = sleep ]; do
+        kill -0 $p 2>/dev/null || die "cannot make a network namespace"
+        sleep 0.01
+    done
+    remember fab.pid $p
+    (fab ip link set lo up)
+    (fab ip link add fab0 type bridge forward_delay 0)
+    (fab ip link set fab0 up)
+    (fab ip address add 10.78.0.1/16 dev fab0)
+}
+up_host() {
+    local h=$1 n=${1#hv} outer child i
+    rm -rf "${LAB:?}/$h/run"
+    mkdir -p "$LAB/$h"/{run,etc,lib,log} "$LAB/shared"
+    make_groups "$h"
+    (
+        join_groups "$h"
+        LAB_HIERARCHIES=$hierarchies exec unshare -m -n -u -p -C -f --kill-child -- \
+            bash "$here/host-init.sh" "$h" "$LAB/$h" "10.78.0.$((10 + n))/16" "0000000$n-51ab-4000-8000-00000000000$n"
+    ) 9>&- </dev/null >"$LAB/$h/init.log" 2>&1 &
+    outer=$!
+    remember "$h/outer.pid" $outer
+    for ((i = 0; ; i++)); do
+        [ ! -e "$LAB/$h/run/lab-ready" ] || break
+        { kill -0 $outer 2>/dev/null && [ $i -lt 1500 ]; } || die "$h does not start: $(tail -3 "$LAB/$h/init.log")"
+        sleep 0.02
+    done
+    child=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
+    remember "$h/pid" "$child"
+    ip link add "lab$n" netns "$(recall fab.pid)" type veth peer name up0 netns "$child"
+    (fab ip link set "lab$n" master fab0 up)
+    in_host "$h" ip link set up0 master br0 up
+}
+start() {
+    local h=$1 i
+    in_host "$h" libvirtd --listen --daemon --pid-file /run/libvirtd.pid 9>&- </dev/null >>"$LAB/$h/init.log" 2>&1 ||
+        die "libvirtd does not start on $h: $(tail -3 "$LAB/$h/init.log")"
+    for ((i = 0; i < 600; i++)); do
+        if [ -S "$LAB/$h/run/libvirt/libvirt-sock" ]; then break; fi
+        sleep 0.05
+    done
+    local v=(virsh -q -c "$(uri "$h" unix)")
+    for ((i = 0; i < 600; i++)); do
+        "${v[@]}" hostname >/dev/null 2>&1 && break
+        sleep 0.05
+    done
+    "${v[@]}" pool-info default >/dev/null 2>&1 && return
+    for i in default:/var/lib/libvirt/images shared:/var/lib/libvirt/shared; do
+        "${v[@]}" pool-define-as "${i%%:*}" dir --target "${i#*:}" >/dev/null
+        "${v[@]}" pool-start "${i%%:*}" >/dev/null
+        "${v[@]}" pool-autostart "${i%%:*}" >/dev/null
+    done
+}
+power_off() { # PID 1 dies, and the kernel kills everything that lives in its namespace
+    local h=$1 p
+    if p=$(recall "$h/pid"); then kill -9 "$p" 2>/dev/null || true; fi
+    if p=$(recall "$h/outer.pid"); then
+        # its first process may not be known yet when an `up` was cut off
+        [ -e "$LAB/$h/pid" ] || kill -9 "$p" 2>/dev/null || true
+        while kill -0 "$p" 2>/dev/null && [ -n "$(started "$p")" ]; do sleep 0.02; done
+    fi
+    rm -f "$LAB/$h/pid" "$LAB/$h/outer.pid"
+    remove_groups "$h"
+}
+down() {
+    local d p q
+    if p=$(recall keeper.pid) && [ "$p" != $$ ]; then kill -9 -- "-$p" 2>/dev/null || true; fi
+    for d in "$LAB"/hv[0-9]*/; do
+        [ ! -d "$d" ] || power_off "$(basename "$d")"
+    done
+    if p=$(recall fab.pid); then
+        for q in $(inhabitants net "$p"); do kill -9 "$q" 2>/dev/null || true; done
+        while [ -n "$(started "$p")" ]; do sleep 0.02; done
+    fi
+    rm -f "$door"
+    rm -rf --one-file-system "$LAB"
+}
+up() {
+    local n=$1 i p
+    [ "$(id -u)" = 0 ] || die "needs root"
+    case $n in [1-9]) ;; *) die "up N: 1 to 9 hosts, not '$n'" ;; esac
+    lock
+    if [ -e "$LAB" ] && [ ! -e "$LAB/lab-id" ] && [ -n "$(ls -A "$LAB")" ]; then die "$LAB holds other things"; fi
+    if p=$(recall owner.pid) && [ "$p" != "${LAB_OWNER:-}" ]; then die "the lab in $LAB belongs to process $p, which runs"; fi
+    [ ! -e "$LAB/lab-id" ] || down
+    bash "$here/guest/build.sh" "$LAB_CACHE/guest"
+    bash "$here/certificates.sh" "$LAB_CACHE/pki" 9
+    mkdir -p "$LAB"
+    echo "$id" >"$LAB/lab-id"
+    ln -sfn "$LAB" "$door"
+    if [ -n "${LAB_OWNER:-}" ]; then
+        remember owner.pid "$LAB_OWNER"
+        setsid bash "$here/lab.sh" keep 9>&- </dev/null >/dev/null 2>&1 &
+        remember keeper.pid $!
+    fi
+    trap '[ $? = 0 ] || down' EXIT
+    up_fab
+    for ((i = 1; i <= n; i++)); do up_host "hv$i"; done
+    for ((i = 1; i <= n; i++)); do start "hv$i"; done
+}
+keep() { # the owner's end is the lab's; this process is a session of its own, which a kill of the test's group does not reach
+    while recall owner.pid >/dev/null; do sleep 0.5; done
+    lock
+    [ "$(recall keeper.pid)" = $$ ] && down
+}
+
+uri() {
+    local n=${1#hv}
+    case ${2:-unix} in
+    unix) echo "qemu+unix:///system?socket=$door/$1/run/libvirt/libvirt-sock" ;;
+    unix-ro) echo "qemu+unix:///system?socket=$door/$1/run/libvirt/libvirt-sock-ro" ;;
+    tcp) echo "qemu+tcp://10.78.0.$((10 + n))/system" ;;
+    tls) echo "qemu+tls://10.78.0.$((10 + n))/system?pkipath=$LAB_CACHE/pki/ctl" ;;
+    tls-stranger | tls-foreign) echo "qemu+tls://10.78.0.$((10 + n))/system?pkipath=$LAB_CACHE/pki/${2#tls-}" ;;
+    *) die "uri: no transport '$2'" ;;
+    esac
+}
+quota() {
+    local v=-1
+    [ "$2" = off ] || v=$(($2 * 1000))
+    if [ "$hierarchies" = v2 ]; then
+        [ $v != -1 ] || v=max
+        echo "$v 100000" >"$groups/sprlab-$id-$1/cpu.max"
+    else
+        local g
+        g=$(groups_of "$1" | grep -E '/cpu(,cpuacct)?/')
+        echo 100000 >"$g/cpu.cfs_period_us"
+        echo "$v" >"$g/cpu.cfs_quota_us"
+    fi
+}
+disk() {
+    local images=/var/lib/libvirt/images
+    case $2 in
+    small) in_host "$1" mount -t tmpfs -o "size=${3:-64}m,mode=755" images $images ;;
+    fill) [ "$(in_host "$1" stat -fc %T $images)" = tmpfs ] || die "disk $1 small comes first"
+        in_host "$1" dd if=/dev/zero of=$images/.filler bs=64k status=none 2>/dev/null || true ;;
+    free) in_host "$1" rm -f $images/.filler ;;
+    *) usage 2 ;;
+    esac
+}
+
+[ $# -ge 1 ] || usage 2 >&2
+command=$1
+shift
+case $command in
+up) up "${1:-3}" ;;
+down)
+    [ -e "$LAB/lab-id" ] || exit 0
+    lock
+    down
+    ;;
+keep) keep ;;
+fab) fab "$@" ;;
+*)
+    [ $# -ge 1 ] || usage 2 >&2
+    case $command in
+    exec) in_host "$@" ;;
+    uri) uri "$@" ;;
+    start) start "$1" ;;
+    libvirtd-pid) libvirtd_pid "$1" ;;
+    qemu-pid) qemu_pid "$1" "$2" ;;
+    kill-libvirtd)
+        p=$(libvirtd_pid "$1")
+        kill "-${2:-9}" "$p"
+        while [ -n "$(started "$p")" ]; do sleep 0.01; done
+        ;;
+    stop-libvirtd) kill -STOP "$(libvirtd_pid "$1")" ;;
+    cont-libvirtd) kill -CONT "$(libvirtd_pid "$1")" ;;
+    power-off) power_off "$1" ;;
+    power-on) up_host "$1" && start "$1" ;;
+    link) fab ip link set "lab${1#hv}" "$2" ;;
+    quota) quota "$1" "$2" ;;
+    disk) disk "$@" ;;
+    console) cat "$LAB/$1/log/$2.console" ;;
+    *) usage 2 >&2 ;;
+    esac
+    ;;
+esac

@@ -16,6 +16,13 @@ void lv_job_again(struct lv_job *j, double pause_s) {
     j->due_ns = lv_clock_ns() + (int64_t)(pause_s * 1e9);
 }
 
+void lv_job_move(struct lv_job *j, struct lv_host *host, enum lv_lane_kind lane) {
+    j->again = true;
+    j->due_ns = 0;
+    j->to = host;
+    j->to_lane = lane;
+}
+
 bool lv_job_stops(const struct lv_job *j) {
     return atomic_load(&j->cancelled) || (j->host && atomic_load(&j->host->v->closing)) ||
            lv_clock_ns() > j->deadline_ns;
@@ -119,8 +126,11 @@ static void run(struct lv_host *host, struct lv_job *j) {
     virConnectPtr conn = lv_host_connect(host, &code, j->text);
     if (!conn) {
         j->outcome = SPR_FAILED, j->code = code;
+        if (j->unconnected_too)
+            j->run(j, NULL);
         return;
     }
+    j->outcome = SPR_DONE, j->code = SPR_OK;
     j->text[0] = 0;
     virResetLastError();
     j->run(j, conn);
@@ -133,6 +143,26 @@ struct start {
     struct lv_host *host;
     struct lv_lane *lane;
 };
+
+static int put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j);
+
+/* Back into the queue that it asked for. False: it cannot be, and the job is over. Under the lock. */
+static bool goes_on(struct lv_host *here, struct lv_lane *lane, struct lv_job *j) {
+    struct lv_host *to = j->to;
+    j->to = NULL;
+    if (!j->again)
+        return false;
+    if (atomic_load(&here->v->closing) || atomic_load(&j->cancelled)) {
+        j->outcome = SPR_CANCELLED, j->code = SPR_E_CANCELLED;
+        return false;
+    }
+    int rc = to ? put(to, (enum lv_lane_kind)j->to_lane, j) : SPR_OK;
+    if (!to)
+        append(lane, j);
+    if (rc < 0)
+        lv_job_fail(j, rc, "no thread can be made for it");
+    return rc == SPR_OK;
+}
 
 static void *lane_main(void *arg) {
     struct start s = *(struct start *)arg;
@@ -154,13 +184,9 @@ static void *lane_main(void *arg) {
         pthread_mutex_lock(&v->lock);
         lane->running = NULL;
         s.host->calls++;
-        if (j->again && !atomic_load(&v->closing) && !atomic_load(&j->cancelled)) {
-            append(lane, j);
+        if (goes_on(s.host, lane, j))
             continue;
-        }
         pthread_mutex_unlock(&v->lock);
-        if (j->again)
-            j->outcome = SPR_CANCELLED, j->code = SPR_E_CANCELLED;
         lv_desk_done(j);
         pthread_mutex_lock(&v->lock);
     }
@@ -203,19 +229,22 @@ static int start(struct lv_host *host, struct lv_lane *lane) {
     return SPR_OK;
 }
 
-int lv_lane_put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j) {
+/* Under the lock. */
+static int put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j) {
     struct lv_lane *lane = &host->lane[kind];
-    int rc = SPR_OK;
+    int rc = lane->started ? SPR_OK : start(host, lane);
     j->host = host;
-    pthread_mutex_lock(&host->v->lock);
-    if (atomic_load(&host->v->closing))
-        rc = SPR_E_STATE;
-    else if (!lane->started)
-        rc = start(host, lane);
     if (rc == SPR_OK) {
         append(lane, j);
         pthread_cond_signal(&lane->wake);
     }
+    return rc;
+}
+
+int lv_lane_put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j) {
+    pthread_mutex_lock(&host->v->lock);
+    j->host = host;
+    int rc = atomic_load(&host->v->closing) ? SPR_E_STATE : put(host, kind, j);
     pthread_mutex_unlock(&host->v->lock);
     return rc;
 }

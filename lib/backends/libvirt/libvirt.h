@@ -57,14 +57,19 @@ struct lv_job {
     int64_t deadline_ns, due_ns; /* ours: do not begin before due */
     int32_t outcome, code;       /* ::spr_outcome, ::spr_error_code */
     bool again;                  /* run set it: back into the queue until due */
-    bool over;                   /* at the desk */
-    bool abandoned;              /* the caller was told that its time is up */
-    atomic_bool cancelled;       /* run looks at it between steps that can be given up */
+    struct lv_host *to;          /* run set it: into that host's lane instead */
+    int32_t to_lane;             /* ::lv_lane_kind */
+    bool unconnected_too;  /* run is called as well when there is no connection: NULL, and code and text say why */
+    bool over;             /* at the desk */
+    bool abandoned;        /* the caller was told that its time is up */
+    atomic_bool cancelled; /* run looks at it between steps that can be given up */
     char text[LV_TEXT];
 };
 
 /* Inside run: come back after `pause_s`; the lane is free meanwhile. */
 void lv_job_again(struct lv_job *job, double pause_s);
+/* Inside run: go on in another lane, perhaps of another host. */
+void lv_job_move(struct lv_job *job, struct lv_host *host, enum lv_lane_kind lane);
 /* Inside run: it failed. Text is "HOST: ..." */
 void lv_job_fail(struct lv_job *job, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The same with what libvirt says of its last error on this thread and the code that follows from it. */

@@ -70,6 +70,8 @@ struct spr_lifecycle_opts {
     int32_t reserved;                     /**< must be 0 */
     void (*event)(void *user, const struct spr_lifecycle_event *event); /**< called inside step and apply; NULL = nobody */
     void *user;                           /**< given to it */
+    int32_t reserve_first;                /**< 1: replicas are reserved on their host before they are allocated, as headroom always is; 0: ALLOCATE holds at once */
+    int32_t reserved2;                    /**< must be 0 */
 };
 
 /** Make one and open driver and store; recovery runs in the first steps. */

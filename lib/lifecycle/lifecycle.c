@@ -47,7 +47,9 @@ static int fill_defaults(struct spr_lifecycle *l) {
         return spr__fail(l->ctx, SPR_E_ARG, "spr_lifecycle_opts.warm_at_least: must be from 0 to 1");
     if (o->retries < 0)
         return spr__fail(l->ctx, SPR_E_ARG, "spr_lifecycle_opts.retries: must be 0 or more, or SPR_NONE");
-    if (o->reserved)
+    if (o->reserve_first != 0 && o->reserve_first != 1)
+        return spr__fail(l->ctx, SPR_E_ARG, "spr_lifecycle_opts.reserve_first: must be 0 or 1");
+    if (o->reserved || o->reserved2)
         return spr__fail(l->ctx, SPR_E_ARG, "spr_lifecycle_opts.reserved: must be 0");
     return SPR_OK;
 }

@@ -108,7 +108,8 @@ struct spr__piece *spr__piece_add(struct spr_lifecycle *l, struct spr__shard *s,
         return NULL;
     struct spr__piece *p = &s->pieces[s->piece_count++];
     *p = (struct spr__piece){.number = s->next_piece++, .because = because, .amounts = *amounts, .asked = now};
-    p->phase = s->kind == SPR_SHARD_HEADROOM && p->number == 1 ? SPR__PHASE_RESERVE : SPR__PHASE_ALLOCATE;
+    bool reserves = s->kind == SPR_SHARD_HEADROOM || l->opts.reserve_first;
+    p->phase = reserves && p->number == 1 ? SPR__PHASE_RESERVE : SPR__PHASE_ALLOCATE;
     return p;
 }
 

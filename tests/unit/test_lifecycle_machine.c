@@ -99,6 +99,32 @@ static void a_headroom_is_reserved_first_and_needs_no_warming(void **state) {
     assert_holds(b, SPR_SHARD_WARM, 4, 0, 0);
 }
 
+static void a_replica_is_reserved_first_where_that_is_asked_for(void **state) {
+    struct bench *b = *state;
+    struct spr_lifecycle_opts o = {.size = sizeof o, .driver = &fake_driver, .driver_config = b->w, .reserve_first = 2};
+    spr_lifecycle *l = NULL;
+    assert_int_equal(spr_lifecycle_create(b->ctx, &o, &l), SPR_E_ARG);
+    o.reserve_first = 1;
+    spr_lifecycle_destroy(b->l);
+    assert_int_equal(bench_start(b, &o), SPR_OK);
+    assert_int_equal(bench_step(b, 0), SPR_OK);
+    b->w->delay_ns[SPR_DRIVER_RESERVE] = 5 * S_NS;
+    b->w->delay_ns[SPR_DRIVER_ALLOCATE] = 5 * S_NS;
+    assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 2, 4), 1);
+    assert_holds(b, SPR_SHARD_PLANNED, 0, 4, 0);
+    assert_int_equal(bench_step(b, 5), SPR_OK);
+    assert_int_equal(bench_step(b, 5), SPR_OK);
+    assert_holds(b, SPR_SHARD_SERVING, 4, 0, 0);
+    static const int path[] = {SPR_SHARD_PLANNED, SPR_SHARD_RESERVED, SPR_SHARD_ALLOCATING,
+                               SPR_SHARD_WARMING, SPR_SHARD_WARM,     SPR_SHARD_SERVING};
+    assert_path(b, path, 6);
+    assert_int_equal(b->w->asked[SPR_DRIVER_RESERVE], 1);
+    assert_int_equal(bench_do(b, SPR_ACTION_GROW, 1, 0, 2, 1), 1); /* a growth of what stands there is not */
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_holds(b, SPR_SHARD_SERVING, 5, 0, 0);
+    assert_int_equal(b->w->asked[SPR_DRIVER_RESERVE], 1);
+}
+
 static void growths_travel_side_by_side_and_shrinking_takes_the_newest_first(void **state) {
     struct bench *b = *state;
     assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 1, 2), 1);
@@ -528,6 +554,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         LIFE(a_replica_is_allocated_warmed_and_serves_in_the_step_it_gets_warm),
         LIFE(a_headroom_is_reserved_first_and_needs_no_warming),
+        LIFE(a_replica_is_reserved_first_where_that_is_asked_for),
         LIFE(growths_travel_side_by_side_and_shrinking_takes_the_newest_first),
         LIFE(a_drain_lasts_as_long_as_its_flows_and_then_the_shard_goes),
         LIFE(a_draining_shard_can_grow_again),

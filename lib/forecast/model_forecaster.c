@@ -246,9 +246,9 @@ static void finish_step(const struct asker *a, const struct bench *b, int64_t i,
     const struct spr__global *g = a->global;
     int64_t s = b->first + i;
     spr__calibration_widen(g->level, g->levels, g->factor, q);
-    for (int32_t k = 0; k < g->levels && g->naive_share > 0; k++)
+    for (int32_t k = 0; k < g->levels && b->known[i] && g->naive_share > 0; k++)
         q[k] += g->naive_share * (simple + g->naive[k] * change - q[k]);
-    if (g->flags & SPR__GLOBAL_SNAP)
+    if (b->known[i] && (g->flags & SPR__GLOBAL_SNAP))
         spr__snap(g, b->history[i][a->keep - 1], b->unit[i], q);
     bool floor = !a->may_be_negative && !a->negative[s];
     for (int32_t k = 0; k < g->levels; k++)

@@ -130,12 +130,13 @@ static void add_holt_winters(void) {
     }
 }
 
+enum { CONTEXT = 48 };
 static spr_model *model;
 static struct spr_model_opts asked;
 static void add_model(void) {
     enum { S = 8, T = 300 };
     static double y[S * T];
-    struct spr_trainer_opts o = {.size = sizeof o, .horizon = H, .members = 1, .effort = .001, .context = 48};
+    struct spr_trainer_opts o = {.size = sizeof o, .horizon = H, .members = 1, .effort = .001, .context = CONTEXT};
     spr_trainer *t = NULL;
     for (int i = 0; i < S * T; i++)
         y[i] = wave(i % T) * (1 + i / T);
@@ -207,13 +208,21 @@ static bool refused(int rc) {
            e.text[0];
 }
 
+/* The model looks back so far: where no value is in sight, a row is one of many. */
+static bool in_sight(const double *seen, int steps) {
+    for (int t = SPR_MAX(0, steps - CONTEXT); t < steps; t++)
+        if (!isnan(seen[t]))
+            return true;
+    return false;
+}
+
 /* Fit, predict, update with the rest, predict with and without `now`; the number of rows that were answered badly. */
 static int run(const struct method *m, int first, int count, int steps) {
     struct spr_forecaster_opts o = {.size = sizeof o, .step_ns = m->step_ns, .horizon = H, .config = m->config};
     struct spr_panel head = rows(first, count, 0, steps), tail = rows(first, count, steps, SPR_MIN(TAIL, N - steps));
     double now[TROUBLES];
     spr_forecaster *f = NULL;
-    /* A model knows the unit of its fleet: next to it 1e-12 is nothing, and a row without a value is one of many. */
+    /* A model knows the unit of its fleet: next to it 1e-12 is nothing. */
     bool fleet = m->ops == spr_forecaster_model();
     double least = fleet ? 1e-3 : 1e-300;
     int bad = 0;
@@ -230,8 +239,10 @@ static int run(const struct method *m, int first, int count, int steps) {
             rc = spr_forecaster_predict(f, pass == 2 ? now : NULL, &out);
         for (int s = 0; s < count && rc == SPR_OK; s++) {
             double (*at)(int) = troubles[first + s].at;
-            bool wide = pass == 2 || at == growth || at == border || (fleet && at == nothing);
-            if (!sensible(out, s, panel + (first + s) * N, least, wide)) {
+            const double *seen = panel + (first + s) * N;
+            bool wide = pass == 2 || at == growth || at == border ||
+                        (fleet && !in_sight(seen, steps + (pass ? (int)tail.steps : 0)));
+            if (!sensible(out, s, seen, least, wide)) {
                 print_message("%s, %s, %d steps, pass %d: no sensible forecast\n", m->name, troubles[first + s].name,
                               steps, pass);
                 bad++;

@@ -22,6 +22,7 @@ struct sums {
     int32_t hosts;       /* 0 = unknown */
     uint64_t state;      /* of the random numbers */
     double *sum;         /* [series][steps] */
+    int32_t *resource;   /* [series] */
     int64_t count, room; /* series */
 };
 
@@ -84,12 +85,14 @@ static void add_hosts(struct sums *p) {
     }
 }
 
-static int feed(spr_context *ctx, struct sums *p, int32_t groups, spr_trainer *trainer) {
+/* Which resource is said: cores are not weighed against bytes, and the controller asks by resource too. */
+static int feed(spr_context *ctx, struct sums *p, int resource, int32_t groups, spr_trainer *trainer) {
     int64_t *order = calloc((size_t)p->vms + 1, sizeof *order);
     p->room = groups + p->hosts;
     p->count = 0;
     p->sum = calloc((size_t)(p->room * p->steps) + 1, sizeof *p->sum);
-    int rc = order && p->sum ? 0 : EXIT_FAILED;
+    p->resource = calloc((size_t)p->room + 1, sizeof *p->resource);
+    int rc = order && p->sum && p->resource ? 0 : EXIT_FAILED;
     if (rc)
         fprintf(stderr, "shardpredict: out of memory\n");
     for (int64_t v = 0; !rc && v < p->vms; v++)
@@ -98,6 +101,8 @@ static int feed(spr_context *ctx, struct sums *p, int32_t groups, spr_trainer *t
         add_group(p, order);
     if (!rc)
         add_hosts(p);
+    for (int64_t s = 0; !rc && s < p->count; s++)
+        p->resource[s] = resource;
     struct spr_panel panel = {.size = sizeof panel,
                               .data = p->sum,
                               .dtype = SPR_F64,
@@ -105,11 +110,12 @@ static int feed(spr_context *ctx, struct sums *p, int32_t groups, spr_trainer *t
                               .steps = p->steps,
                               .series_stride = p->steps * (int64_t)sizeof *p->sum,
                               .step_stride = sizeof *p->sum};
-    struct spr_training_opts opts = {.size = sizeof opts, .first_step = series_first_step(p->series)};
+    struct spr_training_opts opts = {
+        .size = sizeof opts, .first_step = series_first_step(p->series), .resource = p->resource};
     if (!rc && spr_trainer_add(trainer, &panel, &opts) < 0)
         rc = tool_error(ctx, "train");
-    free(order), free(p->sum);
-    p->sum = NULL;
+    free(order), free(p->sum), free(p->resource);
+    p->sum = NULL, p->resource = NULL;
     return rc;
 }
 
@@ -175,7 +181,7 @@ static int from_scenario(spr_context *ctx, spr_scenario_file *file, const struct
         if (spr_fleet_resources(s->fleet) >> r & 1) {
             take_fleet(&p, s, r);
             if (p.vms)
-                rc = feed(ctx, &p, groups, *trainer);
+                rc = feed(ctx, &p, r, groups, *trainer);
         }
     pool_close(&p);
     return rc;
@@ -213,7 +219,7 @@ int train_groups_series(spr_context *ctx, const struct train_groups *g, const sp
             p.factor[p.vms++] = 1;
         }
         if (p.vms > 1)
-            rc = feed(ctx, &p, g->groups, trainer);
+            rc = feed(ctx, &p, r, g->groups, trainer);
     }
     pool_close(&p);
     return rc;

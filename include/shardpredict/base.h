@@ -210,6 +210,7 @@ struct spr_panel {
     int64_t valid_stride;     /**< bytes from one row's bitmap to the next */
     const uint8_t *censored;  /**< bitmap of the same shape: the value is only a lower bound; NULL = none */
     int64_t censored_stride;  /**< bytes from one row's bitmap to the next */
+    const int32_t *resource;  /**< [series] ::spr_resource, or -1; NULL = unknown */
 };
 /** Number types of a panel. */
 enum spr_dtype { SPR_F64 = 0, SPR_F32 = 1 };

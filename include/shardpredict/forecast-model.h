@@ -88,7 +88,7 @@ struct spr_training_opts {
     size_t size;             /**< sizeof this struct */
     int64_t first_step;      /**< step of column 0, counted since 1970 (calendar inputs) */
     const int64_t *until;    /**< [series] columns that may be used; NULL = all */
-    const int32_t *resource; /**< [series] ::spr_resource, or -1; NULL = unknown */
+    const int32_t *resource; /**< [series] ::spr_resource, or -1; NULL = as the panel says */
     int32_t signed_values;   /**< 0 = never below 0 when no value of the panels is; SPR_NONE = may go below */
     int32_t reserved;        /**< must be 0 */
     const struct spr_calendar *calendar; /**< what these events did is learnt and taken out first, so that the forecaster
@@ -129,7 +129,7 @@ SPR_API const struct spr_forecaster_ops *spr_forecaster_model(void);
 struct spr_model_opts {
     size_t size;             /**< sizeof this struct */
     const spr_model *model;  /**< required; referenced until close */
-    const int32_t *resource; /**< [series of the fitted panel] ::spr_resource or -1, read in fit; NULL = unknown */
+    const int32_t *resource; /**< [series of the fitted panel] ::spr_resource or -1, read in fit; NULL = as the panel says */
     int32_t kind;            /**< ::spr_model_kind: which members answer; SPR_MODEL_AUTO = as trained */
     int32_t signed_values;   /**< SPR_NONE = may go below 0 */
     int32_t carry;           /**< 0 = LSTM members read their window anew at every forecast; 1 = their states are carried from

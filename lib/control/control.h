@@ -34,6 +34,7 @@ struct demand {
 /* Totals of hosts on the step grid: rows [host * R + i], oldest first, in a window that slides through its buffer. */
 struct totals {
     double *data;
+    int32_t *resource;                /* [rows] ::spr_resource */
     int64_t rows, room, first, count; /* columns: room allocated, first in use, how many */
     int64_t first_step;               /* grid index of column `first` */
 };

@@ -31,12 +31,15 @@ int spr__demand_init(spr_controller *c, const spr_fleet *inventory) {
         (d->censored = spr__alloc(c->ctx, v, sizeof(uint32_t))) &&
         (d->seen_mono_ns = spr__alloc(c->ctx, v, sizeof(int64_t))) &&
         (t->data = spr__alloc(c->ctx, hr * (size_t)t->room, sizeof(double))) &&
+        (t->resource = spr__alloc(c->ctx, hr, sizeof *t->resource)) &&
         (c->column = spr__alloc(c->ctx, hr, sizeof(double)));
     all = all && spr__classes_start(c) == SPR_OK;
     c->running = -1;
     /* Never seen is older than anything, wherever the monotonic clock has its zero. */
     for (size_t k = 0; all && k < v; k++)
         d->seen_mono_ns[k] = INT64_MIN;
+    for (size_t k = 0; all && k < hr; k++)
+        t->resource[k] = inventory->inventory->resource[k % (size_t)c->r];
     return all ? SPR_OK : spr__nomem(c->ctx);
 }
 
@@ -53,6 +56,7 @@ void spr__demand_finish(spr_controller *c) {
     spr__free(c->ctx, d->censored, v, sizeof(uint32_t));
     spr__free(c->ctx, d->seen_mono_ns, v, sizeof(int64_t));
     spr__free(c->ctx, c->totals.data, hr * (size_t)c->totals.room, sizeof(double));
+    spr__free(c->ctx, c->totals.resource, hr, sizeof *c->totals.resource);
     spr__free(c->ctx, c->column, hr, sizeof(double));
     spr__classes_finish(c);
     memset(d, 0, sizeof *d);

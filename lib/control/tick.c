@@ -12,7 +12,8 @@ static void panel_of(const spr_controller *c, struct spr_panel *p) {
                             .series = t->rows,
                             .steps = t->count,
                             .series_stride = t->room * (int64_t)sizeof(double),
-                            .step_stride = sizeof(double)};
+                            .step_stride = sizeof(double),
+                            .resource = t->resource};
 }
 
 static int fit(spr_controller *c) {

@@ -78,7 +78,8 @@ static struct spr_panel part(const struct combination *c, const struct spr_panel
                           .series = c->series,
                           .steps = to - from,
                           .series_stride = c->steps * (int64_t)sizeof *c->past,
-                          .step_stride = sizeof *c->past};
+                          .step_stride = sizeof *c->past,
+                          .resource = history->resource};
     if (history->censored && from == 0) {
         p.censored = history->censored;
         p.censored_stride = history->censored_stride;

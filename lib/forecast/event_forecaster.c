@@ -105,7 +105,8 @@ static struct spr_panel panel_of(const struct spr_panel *p, const double *data) 
                               .series_stride = p->steps * (int64_t)sizeof *data,
                               .step_stride = sizeof *data,
                               .censored = p->censored,
-                              .censored_stride = p->censored_stride};
+                              .censored_stride = p->censored_stride,
+                              .resource = p->resource};
 }
 
 /* How much the forecaster without events shall say. */

@@ -17,6 +17,7 @@ struct spr_forecaster {
     /* Only for a table without `update`: everything seen so far, [series][room], missing as NaN. */
     double *kept;
     uint8_t *kept_censored;
+    int32_t *kept_resource; /* [series], or NULL */
     int64_t room;
 };
 
@@ -131,6 +132,21 @@ static void drop_kept(spr_forecaster *f) {
     f->kept = NULL, f->kept_censored = NULL, f->room = 0;
 }
 
+static void drop_resources(spr_forecaster *f) {
+    spr__free(f->ctx, f->kept_resource, (size_t)f->series, sizeof *f->kept_resource);
+    f->kept_resource = NULL;
+}
+
+static int keep_resources(spr_forecaster *f, const struct spr_panel *p) {
+    if (!p->resource)
+        return SPR_OK;
+    f->kept_resource = spr__alloc(f->ctx, (size_t)f->series, sizeof *f->kept_resource);
+    if (!f->kept_resource)
+        return spr__nomem(f->ctx);
+    memcpy(f->kept_resource, p->resource, (size_t)f->series * sizeof *f->kept_resource);
+    return SPR_OK;
+}
+
 void spr_forecaster_destroy(spr_forecaster *f) {
     if (!f)
         return;
@@ -138,6 +154,7 @@ void spr_forecaster_destroy(spr_forecaster *f) {
     if (f->opened)
         f->ops.close(f->state);
     drop_kept(f);
+    drop_resources(f);
     spr__free(ctx, f->levels, (size_t)f->level_count, sizeof *f->levels);
     spr__free(ctx, f, 1, sizeof *f);
     spr_context_unref(ctx);
@@ -189,7 +206,8 @@ static int refit(spr_forecaster *f, const struct spr_panel *steps) {
                             .series_stride = f->room * (int64_t)sizeof(double),
                             .step_stride = sizeof(double),
                             .censored = f->kept_censored,
-                            .censored_stride = f->room / 8};
+                            .censored_stride = f->room / 8,
+                            .resource = f->kept_resource};
     do
         rc = told(f, "fit", f->ops.fit(f->state, &all, f->first_step, 0));
     while (rc == SPR_AGAIN);
@@ -213,9 +231,10 @@ int spr_forecaster_fit(spr_forecaster *f, const struct spr_panel *history, int64
     if (rc != SPR_OK)
         return rc;
     drop_kept(f);
+    drop_resources(f);
     f->series = p.series, f->steps = p.steps, f->first_step = first_step;
     if (!f->ops.update) {
-        if ((rc = make_room(f, p.steps)) < 0)
+        if ((rc = make_room(f, p.steps)) < 0 || (rc = keep_resources(f, &p)) < 0)
             return rc;
         append(f, &p, 0);
     }

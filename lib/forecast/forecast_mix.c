@@ -231,7 +231,7 @@ static void answer(const struct mix *m, const struct mix_row *r, const double *l
         memcpy(plain, out, (size_t)m->levels * sizeof *plain);
     mix_row(m, r, loss, j, MIX_MOST, with);
     for (int32_t k = 0; k < m->levels; k++) {
-        out[k] = m->counts[j * m->levels + k] ? with[k] : out[k];
+        out[k] = r->counts[j * m->levels + k] ? with[k] : out[k];
         if (k && out[k] < out[k - 1])
             out[k] = out[k - 1];
     }
@@ -259,18 +259,25 @@ static void try_both(const struct mix *m, struct mix_row *r, double y) {
     }
 }
 
-/* One series is too few to tell in a day; all rows together, each in its own scale. */
-void spr__mix_prove(struct mix *m) {
+static void prove_kind(struct mix *m, int32_t kind, bool *counts) {
     int32_t K = m->levels;
     for (int32_t x = 0; x < (m->horizon + 1) * K; x++) {
         double sum[2] = {0, 0};
         for (int64_t i = 0; i < m->count; i++) {
             const struct mix_row *r = &m->rows[i];
-            for (int with = 0; with < 2 && r->seen - r->first_mixed >= MIX_PROOF + m->horizon && r->scale > 0; with++)
+            bool asked = r->kind == kind && r->seen - r->first_mixed >= MIX_PROOF + m->horizon && r->scale > 0;
+            for (int with = 0; with < 2 && asked; with++)
                 sum[with] += r->mixed_loss[(x / K * 2 + with) * K + x % K] / r->scale;
         }
-        m->counts[x] = sum[0] > 0 && sum[1] <= MIX_WORTH * sum[0];
+        counts[x] = sum[0] > 0 && sum[1] <= MIX_WORTH * sum[0];
     }
+}
+
+/* One series is too few to tell in a day; all rows of a resource together, each in its own scale. A model may know
+ * cores well and bytes badly. */
+void spr__mix_prove(struct mix *m) {
+    for (int32_t k = 0; k < m->kinds; k++)
+        prove_kind(m, k, m->counts + k * (m->horizon + 1) * m->levels);
 }
 
 /* ---- slots ---- */

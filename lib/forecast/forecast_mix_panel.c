@@ -3,7 +3,7 @@
 #include "forecast/mix.h"
 #include "forecast/answer.h"
 
-static size_t counts_size(const struct mix *m) { return (size_t)((m->horizon + 1) * m->levels); }
+static size_t counts_size(const struct mix *m) { return (size_t)(m->kinds * (m->horizon + 1) * m->levels); }
 
 static size_t plain_size(const struct mix *m) { return (size_t)(m->count * m->horizon * m->levels); }
 
@@ -90,7 +90,23 @@ static double *cut(double **from, int64_t n) {
     return p;
 }
 
-static int make_rows(struct mix *m, int64_t count) {
+/* Kinds are numbered as resources come up. */
+static void sort_out(struct mix *m, const int32_t *resource) {
+    int32_t known[SPR_RESOURCES_MAX + 1];
+    m->kinds = 0;
+    for (int64_t i = 0; i < m->count; i++) {
+        int32_t r = resource ? resource[i] : -1, k = 0;
+        r = r >= 0 && r < SPR_RESOURCES_MAX ? r : -1;
+        while (k < m->kinds && known[k] != r)
+            k++;
+        if (k == m->kinds)
+            known[m->kinds++] = r;
+        m->rows[i].kind = k;
+    }
+}
+
+static int make_rows(struct mix *m, const struct spr_panel *history) {
+    int64_t count = history->series;
     int64_t J = m->horizon + 1, K = m->levels;
     int64_t each = 3 * m->room + J * K + J * MIX_BINS * K + J * m->said_each + m->said_each, pair = 2 * J * K;
     each += m->model ? (J + 1) * pair : 0;
@@ -98,6 +114,8 @@ static int make_rows(struct mix *m, int64_t count) {
     m->count = count;
     m->block_size = (size_t)(count * each);
     m->rows = spr__alloc(m->ctx, (size_t)count, sizeof *m->rows);
+    if (m->rows)
+        sort_out(m, history->resource);
     m->block = spr__alloc(m->ctx, m->block_size, sizeof *m->block);
     m->bins = spr__alloc(m->ctx, (size_t)(count * m->week), 1);
     m->scratch = spr__alloc(m->ctx, (size_t)(count * m->scratch_size), sizeof *m->scratch);
@@ -126,6 +144,7 @@ static int make_rows(struct mix *m, int64_t count) {
         r->mixed = m->model ? cut(&at, J * pair) : NULL;
         r->mixed_loss = m->model ? cut(&at, pair) : NULL;
         r->bin = &m->bins[i * m->week];
+        r->counts = m->counts ? m->counts + r->kind * (m->horizon + 1) * m->levels : NULL;
         r->opinion = m->opinion ? m->opinion + i * (m->horizon - 1) * m->levels : NULL;
         r->tabulated = r->consulted = -1;
     }
@@ -222,7 +241,7 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
     if (history->steps < 8)
         return spr__fail(m->ctx, SPR_E_HISTORY, "the mix needs at least 8 steps of history, there are %lld",
                          (long long)history->steps);
-    int rc = make_rows(m, history->series);
+    int rc = make_rows(m, history);
     if (rc < 0)
         return rc;
     int64_t n = history->steps, first = n >= 3 * m->day && n > 24 ? SPR_MAX(n - 3 * m->day, 24) : n / 4;

@@ -19,7 +19,7 @@ int spr__global_check(const spr_context *ctx, const char *name, uint32_t index, 
                 g->naive_lag <= g->context && !g->reserved && numbers_ok(&g->naive_share, 1, 0, 1) &&
                 numbers_ok(g->level, g->levels, 1e-9, 1 - 1e-9) && numbers_ok(g->factor, g->levels, .01, 100) &&
                 numbers_ok(g->naive, g->levels, -1e6, 1e6) &&
-                numbers_ok(g->unit, SPR__GLOBAL_RESOURCES, 1e-300, SPR__VALUE_MAX);
+                numbers_ok(g->unit, SPR__GLOBAL_RESOURCES, 0, SPR__VALUE_MAX);
     for (int32_t i = 1; good && i < g->levels; i++)
         good = g->level[i] > g->level[i - 1] && g->naive[i] >= g->naive[i - 1];
     for (int32_t r = 0; good && r < SPR__GLOBAL_RESOURCES; r++)

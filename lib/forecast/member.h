@@ -19,7 +19,7 @@ struct spr__cases {
     int64_t steps;                /* at least what every member looks back */
     const int64_t *origin;        /* [count] step of the first answer since 1970 */
     const int32_t *resource;      /* [count] ::spr_resource or -1 */
-    const double *unit;           /* [count] a typical value of the resource, above 0 */
+    const double *unit;           /* [count] a typical value of the resource, 0 = the case's own */
     int32_t horizon;              /* steps asked, up to the model's */
     const int64_t *whole;         /* [count] newest values of the history before which there is no gap */
     struct spr__carried *carried; /* [count] where the states stand that this member carries, ... */
@@ -60,7 +60,7 @@ struct spr__global {
     double level[SPR__GLOBAL_LEVELS];   /* rising, in (0, 1) */
     double factor[SPR__GLOBAL_LEVELS];  /* distance from the median is multiplied by it */
     double naive[SPR__GLOBAL_LEVELS];   /* quantiles of the simple forecast's error in units of its mean step */
-    double unit[SPR__GLOBAL_RESOURCES]; /* a typical value, above 0 */
+    double unit[SPR__GLOBAL_RESOURCES]; /* a typical value; 0 = there is none, each series is its own */
     double prior[SPR__GLOBAL_RESOURCES]
                 [SPR__GLOBAL_LEVELS]; /* quantiles over all series: answers a series without history */
 };

@@ -38,6 +38,8 @@ struct mix_row {
     double *mixed;         /* [seen % (horizon + 1)][j][with][level] both mixtures; only where there is a model */
     double *mixed_loss;    /* [j][with][level] */
     int64_t first_mixed;   /* step of the first pair of mixtures that counts */
+    const bool *counts;    /* of the mix: the part of this row's resource */
+    int32_t kind;          /* rows of one kind are of one resource, or of none that is known */
     uint8_t *bin;          /* [week] scratch */
 };
 
@@ -53,7 +55,8 @@ struct mix {
     uint8_t *bins;
     double *scratch; /* [row][scratch_size] */
     void *model;     /* state of spr_forecaster_model, or NULL */
-    bool *counts;    /* [j][level] the mixture with the model has proved to be better than the one without */
+    bool *counts;    /* [kind][j][level] the mixture with the model has proved to be better than the one without */
+    int32_t kinds;   /* of the rows */
     double *plain;   /* [row][horizon][level] the last answer as it would have been without the model */
     double *opinion; /* [row][horizon - 1][level] what the model says after the running step */
     double *column;  /* [row] the running step as the model was told it */
@@ -72,7 +75,7 @@ void spr__mix_begin(struct mix *m, struct mix_row *r, double *scratch);
 /* The model may have learnt from the very steps that taught the weights: it begins as good as the best of the others.
  */
 void spr__mix_level(const struct mix *m, struct mix_row *r);
-/* Where does the mixture with the model count? Looked at over all rows. */
+/* Where does the mixture with the model count? Looked at over all rows of a kind. */
 void spr__mix_prove(struct mix *m);
 void spr__mix_step(struct mix *m, struct mix_row *r, double y, double *scratch);
 void spr__mix_ask(const struct mix *m, struct mix_row *r, double now, double *points, double *quantiles, double *plain,

@@ -184,8 +184,9 @@ static int fit(void *state, const struct spr_panel *p, int64_t first_step, int64
         drop_rows(a);
         return spr__nomem(a->ctx);
     }
+    const int32_t *resources = a->resources ? a->resources : p->resource;
     for (int64_t s = 0; s < p->series; s++) {
-        int32_t r = a->resources ? a->resources[s] : -1;
+        int32_t r = resources ? resources[s] : -1;
         a->resource[s] = r >= 0 && r < SPR_RESOURCES_MAX ? r : -1;
     }
     take_steps(a, p);

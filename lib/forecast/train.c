@@ -10,7 +10,7 @@
 
 static const double default_levels[] = {.1, .2, .3, .4, .5, .6, .7, .8, .9, 10.0 / 11.0, .95, .99};
 
-enum { SPR__TRAIN_LOSSES = 100 };
+enum { SPR__TRAIN_LOSSES = 100, UNLIKE = 1000 /* units so many times apart are of different things */ };
 
 /* A member on trial must lower the loss of the average by one part in a hundred. */
 static const double worth = .99;
@@ -163,6 +163,30 @@ static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_t
     return SPR_OK;
 }
 
+/* What is large among the series of one panel and resource. */
+static void share_unit(struct spr__train_data *d, size_t first) {
+    double sum[SPR__GLOBAL_RESOURCES] = {0}, count[SPR__GLOBAL_RESOURCES] = {0};
+    for (size_t i = first; i < d->count; i++) {
+        int32_t slot = spr__resource_row(d->series[i].resource);
+        sum[slot] += d->series[i].mean_abs, count[slot]++;
+    }
+    for (size_t i = first; i < d->count; i++) {
+        int32_t slot = spr__resource_row(d->series[i].resource);
+        d->series[i].unit = sum[slot] > 0 ? sum[slot] / count[slot] : 1;
+    }
+}
+
+/* Cores and bytes have no unit in common, whatever they are called. */
+static bool unlike(const struct spr__train_data *d) {
+    double least = INFINITY, most = 0;
+    for (size_t i = 0; i < d->count; i++)
+        if (d->series[i].mean_abs > 0) {
+            least = SPR_MIN(least, d->series[i].unit);
+            most = SPR_MAX(most, d->series[i].unit);
+        }
+    return most > UNLIKE * least;
+}
+
 /* The panel without what events did to it. What lies at or after `until` is not looked at. */
 static int without_events(const spr_trainer *t, const struct spr_training_opts *o, struct spr_panel *p, double **bare) {
     struct spr_event_effects_opts eo = {
@@ -199,16 +223,18 @@ int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct 
         return rc;
     if (t->planned)
         return spr__fail(t->ctx, SPR_E_STATE, "spr_trainer_add: training has begun");
+    o.resource = o.resource ? o.resource : p.resource;
     for (int64_t s = 0; s < p.series; s++)
         if ((o.until && o.until[s] < 0) || (o.resource && (o.resource[s] < -1 || o.resource[s] >= SPR_RESOURCES_MAX)))
             return spr__fail(t->ctx, SPR_E_ARG, "spr_trainer_add: series %lld: no such resource or column",
                              (long long)s);
     double *bare = NULL;
-    size_t cells = (size_t)p.series * (size_t)p.steps;
+    size_t cells = (size_t)p.series * (size_t)p.steps, before = t->data.count;
     if (o.calendar && (rc = without_events(t, &o, &p, &bare)) < 0)
         return rc;
     for (int64_t s = 0; s < p.series && rc == SPR_OK; s++)
         rc = add_row(t, &p, &o, s);
+    share_unit(&t->data, before);
     spr__free(t->ctx, bare, cells, sizeof *bare);
     return rc;
 }
@@ -233,15 +259,11 @@ static bool lively(const struct spr__train_series *s, int64_t season) {
 }
 
 static void weigh_series(spr_trainer *t) {
-    double mean = 0, count = 0;
-    for (size_t i = 0; i < t->data.count; i++)
-        mean += t->data.series[i].mean_abs, count++;
-    mean = count > 0 ? mean / count : 0;
     for (size_t i = 0; i < t->data.count; i++) {
         struct spr__train_series *s = &t->data.series[i];
         s->draw = lively(s, season_of(t)) ? 1 : s->mean_abs > 0 ? .2 : 0;
-        if (t->plan.by_level && mean > 0)
-            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / mean, 1), 3) : 0;
+        if (t->plan.by_level)
+            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / s->unit, 1), 3) : 0;
         s->witness = spr__mix64(i) % 8 == 0;
     }
 }
@@ -268,6 +290,8 @@ static int fill_slot(spr_trainer *t, int32_t slot) {
         k += s->n;
     }
     t->data.unit[slot] = sum > 0 ? sum / rows : slot ? t->data.unit[0] : 1;
+    if (!slot && unlike(&t->data))
+        t->data.unit[slot] = 0;
     if (used)
         spr__quantiles(v, used, t->global.level, t->global.levels, t->global.prior[slot]);
     else

@@ -16,6 +16,7 @@ struct spr__train_series {
     int64_t first_step; /* of y[0] since 1970 */
     int32_t resource;   /* ::spr_resource or -1 */
     double mean_abs;
+    double unit;  /* mean |y| of the panel it came with, of the rows of its resource */
     double draw;  /* how often windows are drawn from it, relative to others */
     bool witness; /* held out whole where the tail in time is too short */
 };
@@ -53,7 +54,7 @@ struct spr__train_plan {
 struct spr__train_data {
     struct spr__train_series *series;
     size_t count, room;
-    double unit[SPR__GLOBAL_RESOURCES]; /* mean |y| */
+    double unit[SPR__GLOBAL_RESOURCES]; /* mean |y|; 0 = too unlike to have one */
 };
 
 /* What to train for a task: see doc/algorithms/quantile-net.md, "Which settings". SPR_E_HISTORY where no series is

@@ -184,15 +184,16 @@ void spr__window_open(struct spr__window *w, const struct spr__window_spec *spec
     int32_t n = spec->context, recent = SPR_MIN(RECENT, n);
     const double *norm = context + n - spec->norm;
     double mean = mean_values(norm, spec->norm);
-    w->spec = spec, w->kernels = kernels, w->unit = unit;
+    w->mean_abs = mean_apart(context, n, 0);
+    w->spec = spec, w->kernels = kernels;
+    w->unit = unit > 1e-300 ? unit : w->mean_abs > 1e-300 ? w->mean_abs : 1;
     w->z = memory, w->scratch = memory + n, w->wave = memory + 2 * (size_t)n;
     w->level = spec->flags & SPR__WINDOW_LAST ? mean_values(context + n - recent, recent) : mean;
-    w->spread = SPR_MAX(mean_apart(norm, spec->norm, mean), .02 * fabs(w->level) + 1e-7 * unit + 1e-300);
+    w->spread = SPR_MAX(mean_apart(norm, spec->norm, mean), .02 * fabs(w->level) + 1e-7 * w->unit + 1e-300);
     if (spec->flags & SPR__WINDOW_STAY)
         scale_by_change(w, context, norm, mean);
     w->change = mean_step(context, n, 1);
     w->season = spec->day && spec->day < n ? mean_step(context, n, spec->day) : w->change;
-    w->mean_abs = mean_apart(context, n, 0);
     double per = 1 / w->spread;
     for (int32_t t = 0; t < n; t++)
         w->z[t] = spr__window_scaled(context[t], w->level, per);

@@ -113,6 +113,32 @@ def models_that_do_not_fit_are_refused_by_name():
     return wrong + ([] if r.returncode == 2 else [f"model and forecaster: exit {r.returncode}"])
 
 
+def cores_beside_bytes_are_learnt():
+    """Totals of both in one model, and replayed with it: one unit for all made such a model useless."""
+    path, trace, model = (os.path.join(WORK, n) for n in ("both.json", "both.csv", "both.model"))
+    rows = list(csv.reader(open(os.path.join(WORK, "road.csv"))))
+    with open(trace, "w") as f:
+        f.write(",".join(rows[0]) + "\n")
+        for i, r in enumerate(rows[1:]):
+            f.write(",".join([*r[:3], f"{2e9 + 1e9 * float(rows[1 + max(0, i - 4 * VMS)][2]):.0f}", *r[4:]]) + "\n")
+    with open(write_scenario(path, trace)) as f:
+        scenario = json.load(f)
+    scenario["resources"] = ["cpu", "memory"]
+    scenario["fleet"]["hosts"]["memory"] = {"value": 18e9, "unit": "bytes"}
+    with open(path, "w") as f:
+        json.dump(scenario, f)
+    r = call("train", "--scenario", path, "--groups", 20, "--effort", 0.05, "--out", model, "--json")
+    if r.returncode:
+        return [r.stderr]
+    loss, simple = (json.loads(r.stdout)[k] for k in ("loss", "naive_loss"))
+    wrong = [] if 0 < loss < 1.2 * simple else [f"the model loses {loss}, the simple forecasts {simple}"]
+    cost, why = replay("both", path, "--model", model)[1:]
+    without = replay("both", path)[1]
+    if not cost or not without or cost["predictive"] > 1.02 * without["predictive"]:
+        wrong.append(f"with the model {cost}, without {without}: {why}")
+    return wrong
+
+
 def other_forecasters_replay():
     costs = [replay(f, SCENARIO, "--forecaster", f)[1] for f in ("mix", "holt-winters", "seasonal-naive")]
     if not all(costs):
@@ -127,4 +153,5 @@ run([("a model is trained on a scenario's warm-up", prepare),
      ("threads change nothing", threads_change_nothing),
      ("what comes later changes nothing before", what_comes_later_changes_nothing_before),
      ("models that do not fit are refused by name", models_that_do_not_fit_are_refused_by_name),
+     ("cores beside bytes are learnt", cores_beside_bytes_are_learnt),
      ("other forecasters replay", other_forecasters_replay)])

@@ -47,6 +47,9 @@ static void teller_close(void *state) { free(state); }
 static int teller_fit(void *state, const struct spr_panel *p, int64_t first, int64_t budget) {
     (void)first, (void)budget;
     ((struct teller *)state)->series = p->series;
+    assert_non_null(p->resource); /* the fleet plans CPU alone */
+    for (int64_t s = 0; s < p->series; s++)
+        assert_int_equal(p->resource[s], SPR_CPU);
     return SPR_OK;
 }
 static int teller_update(void *state, const struct spr_panel *p) {

@@ -8,10 +8,12 @@
 
 #include "failing_alloc.h"
 #include "forecast/answer.h"
+#include "forecast/mix.h"
 
 enum { SERIES = 3, STEPS = 160, ROOM = 240, H = 5, LEVELS = 3 };
 static const double levels[LEVELS] = {.1, .5, .9};
 static double values[SERIES][ROOM];
+static const int32_t *resources; /* of the rows, or NULL */
 
 static void fill(void) {
     for (int s = 0; s < SERIES; s++)
@@ -25,18 +27,20 @@ static struct spr_panel panel_of(int64_t first, int64_t steps) {
                               .series = SERIES,
                               .steps = steps,
                               .series_stride = sizeof values[0],
-                              .step_stride = sizeof values[0][0]};
+                              .step_stride = sizeof values[0][0],
+                              .resource = resources};
 }
 
-static int train(spr_context *ctx, int32_t horizon, double effort, spr_model **out) {
+static int train(spr_context *ctx, int64_t step_ns, int64_t steps, int32_t horizon, double effort, spr_model **out) {
     struct spr_trainer_opts o = {.size = sizeof o,
+                                 .step_ns = step_ns,
                                  .horizon = horizon,
                                  .levels = levels,
                                  .level_count = LEVELS,
                                  .members = 1,
                                  .context = 20,
                                  .effort = effort};
-    struct spr_panel p = panel_of(0, STEPS);
+    struct spr_panel p = panel_of(0, steps);
     spr_trainer *t = NULL;
     int rc = spr_trainer_create(ctx, &o, &t);
     rc = rc < 0 ? rc : spr_trainer_add(t, &p, NULL);
@@ -51,8 +55,9 @@ static spr_model *model, *poor; /* well trained, and hardly */
 static int make_all(void **state) {
     (void)state;
     fill();
-    return spr_context_create(NULL, &ctx) < 0 || train(ctx, H - 1, .2, &model) < 0 ? -1
-                                                                                   : train(ctx, H - 1, .001, &poor);
+    return spr_context_create(NULL, &ctx) < 0 || train(ctx, 0, STEPS, H - 1, .2, &model) < 0
+               ? -1
+               : train(ctx, 0, STEPS, H - 1, .001, &poor);
 }
 static int drop_all(void **state) {
     (void)state;
@@ -135,6 +140,66 @@ static void a_model_that_is_no_better_never_speaks(void **state) {
     }
 }
 
+/* Rows of one resource prove the model among themselves: what it is worth elsewhere is nothing to them. */
+static void a_model_proves_itself_for_each_resource(void **state) {
+    (void)state;
+    static const int32_t same[SERIES] = {SPR_CPU, SPR_CPU, SPR_CPU}, apart[SERIES] = {SPR_CPU, SPR_CPU, SPR_MEMORY};
+    double first[SERIES][H][LEVELS], other[SERIES][H][LEVELS], pooled[SERIES][H][LEVELS];
+    for (int s = 0; s < SERIES - 1; s++)
+        for (int t = 0; t < ROOM; t++) /* of which the model knows nothing, and large: all its losses are small */
+            values[s][t] = 1000 + (t % 16 < 8) + spr__rand(5, (uint64_t)t, (uint64_t)s);
+    resources = apart;
+    assert_int_equal(answers(ctx, model, 70, false, &first[0][0][0]), SPR_OK);
+    assert_memory_not_equal(first[2], unheard[2], sizeof first[2]);
+    resources = same;
+    assert_int_equal(answers(ctx, model, 70, false, &pooled[0][0][0]), SPR_OK);
+    for (int t = 0; t < ROOM; t++)
+        values[2][t] = spr__rand(5, (uint64_t)t, 2);
+    resources = apart;
+    assert_int_equal(answers(ctx, model, 70, false, &other[0][0][0]), SPR_OK);
+    resources = NULL;
+    fill();
+    assert_memory_equal(first, other, 2 * sizeof first[0]);
+    assert_memory_not_equal(first, pooled, 2 * sizeof first[0]);
+}
+
+/* What the model says of the last row. */
+static void opinion_of(const spr_model *m, const int32_t *rows, double *out) {
+    struct spr_mix_opts config = {.size = sizeof config, .model = m};
+    struct spr_env env = {sizeof env, ctx, NULL, 1};
+    struct spr_forecaster_env open = {sizeof open, &env, INT64_C(3600000000000), H, LEVELS, levels, &config};
+    double points[SERIES * H], quantiles[SERIES * H * LEVELS], now[SERIES] = {5, 5, 5};
+    struct spr_forecaster_output answer = {sizeof answer, SERIES, points, quantiles};
+    void *state = NULL;
+    resources = rows;
+    struct spr_panel past = panel_of(0, STEPS);
+    resources = NULL;
+    assert_int_equal(spr_forecaster_mix()->open(&open, &state), SPR_OK);
+    assert_int_equal(spr_forecaster_mix()->fit(state, &past, 0, 0), SPR_OK);
+    assert_int_equal(spr_forecaster_mix()->predict(state, now, &answer), SPR_OK);
+    const struct mix *mix = state;
+    memcpy(out, mix->opinion + (SERIES - 1) * (H - 1) * LEVELS, (H - 1) * LEVELS * sizeof *out);
+    spr_forecaster_mix()->close(state);
+}
+
+/* Short hourly series: the net knows resources apart by a code. */
+static void a_model_is_told_what_it_is_asked_about(void **state) {
+    (void)state;
+    static const int32_t learnt[SERIES] = {SPR_CPU, SPR_CPU, SPR_MEMORY}, swapped[SERIES] = {SPR_CPU, SPR_CPU, SPR_CPU};
+    double right[(H - 1) * LEVELS], again[(H - 1) * LEVELS], wrong[(H - 1) * LEVELS], unsaid[(H - 1) * LEVELS];
+    spr_model *two = NULL;
+    resources = learnt;
+    assert_int_equal(train(ctx, INT64_C(3600000000000), 70, H - 1, .05, &two), SPR_OK);
+    opinion_of(two, learnt, right);
+    opinion_of(two, learnt, again);
+    opinion_of(two, swapped, wrong);
+    opinion_of(two, NULL, unsaid);
+    assert_memory_equal(right, again, sizeof right);
+    assert_memory_not_equal(right, wrong, sizeof right);
+    assert_memory_not_equal(right, unsaid, sizeof right);
+    spr_model_unref(two);
+}
+
 static void asking_within_a_step_leaves_no_trace(void **state) {
     (void)state;
     double quiet[SERIES * H * LEVELS], curious[SERIES * H * LEVELS];
@@ -169,6 +234,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_speaks_once_it_has_proved_better),
         cmocka_unit_test(a_model_that_is_no_better_never_speaks),
+        cmocka_unit_test(a_model_proves_itself_for_each_resource),
+        cmocka_unit_test(a_model_is_told_what_it_is_asked_about),
         cmocka_unit_test(asking_within_a_step_leaves_no_trace),
         cmocka_unit_test(a_model_that_does_not_fit_is_refused),
         cmocka_unit_test(no_memory_is_said),

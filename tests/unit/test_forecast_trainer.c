@@ -183,6 +183,89 @@ static void backwards(void *user, size_t n, void (*fn)(void *arg, size_t i), voi
         fn(arg, n);
 }
 
+/* Totals of cores and of bytes, panels without a resource: weighed by their size side by side, cores once were nothing.
+ */
+static void panels_of_other_units_do_not_drown_each_other(void **state) {
+    enum { LENGTH = 2016, ROWS = 6 };
+    static double y[ROWS][LENGTH];
+    spr_context *ctx = context(NULL, 1);
+    struct spr_trainer_opts o = {
+        .size = sizeof o, .step_ns = INT64_C(300000000000), .horizon = 6, .members = 1, .effort = .04};
+    struct spr_panel p = panel_of(y[0], ROWS, LENGTH, LENGTH);
+    struct spr_model_info info = {.size = sizeof info};
+    spr_trainer *t = NULL;
+    spr_model *m = NULL;
+    (void)state;
+    assert_int_equal(spr_trainer_create(ctx, &o, &t), SPR_OK);
+    for (int panel = 0; panel < 2; panel++) {
+        for (int s = 0; s < ROWS; s++)
+            for (int i = 0; i < LENGTH; i++)
+                y[s][i] = (panel ? 1e10 : 1) * (s + 2) *
+                          (10 + 5 * sin((i + 20 * s) / 46.) + spr__rand(2, (uint64_t)s, (uint64_t)i));
+        assert_int_equal(spr_trainer_add(t, &p, NULL), SPR_OK);
+    }
+    int rc;
+    while ((rc = spr_trainer_run(t, 0)) == SPR_AGAIN)
+        ;
+    assert_int_equal(rc, SPR_OK);
+    assert_int_equal(spr_trainer_finish(t, &m), SPR_OK);
+    assert_int_equal(spr_model_describe(m, &info), 0);
+    assert_true(info.loss > 0 && info.loss < 1.2 * info.naive_loss);
+    for (int s = 0; s < ROWS; s++) /* and asked by itself it is as sure of cores as of bytes */
+        for (int i = 0; i < LENGTH; i++)
+            y[s][i] /= 1e10;
+    struct spr_model_opts config = {.size = sizeof config, .model = m};
+    struct spr_forecaster_opts fo = {
+        .size = sizeof fo, .step_ns = INT64_C(300000000000), .horizon = 6, .config = &config};
+    spr_forecaster *f = NULL;
+    spr_forecast *cores = NULL;
+    assert_int_equal(spr_forecaster_create(ctx, spr_forecaster_model(), &fo, &f), SPR_OK);
+    cores = answer(f, &p, NULL);
+    for (int s = 0; s < ROWS; s++) {
+        const double *q = spr_forecast_quantiles(cores) + s * 6 * 7;
+        assert_true(q[0] > .5 * y[s][LENGTH - 1] && q[6] < 2 * y[s][LENGTH - 1]);
+    }
+    spr_forecast_unref(cores);
+    spr_forecaster_destroy(f);
+    spr_model_unref(m);
+    spr_trainer_destroy(t);
+    spr_context_unref(ctx);
+}
+
+/* A VM never seen is taken for one of its resource. */
+static void a_panel_says_what_its_rows_are(void **state) {
+    static const int32_t resource[2] = {SPR_CPU, SPR_MEMORY};
+    static double y[2][STEPS], nothing[2][4];
+    spr_context *ctx = context(NULL, 1);
+    struct spr_trainer_opts o = {
+        .size = sizeof o, .step_ns = STEP_NS, .horizon = H, .members = 1, .effort = .01, .context = 48};
+    struct spr_panel p = panel_of(y[0], 2, STEPS, STEPS), none = panel_of(nothing[0], 2, 4, 4);
+    spr_trainer *t = NULL;
+    spr_model *m = NULL;
+    (void)state;
+    fill();
+    for (int i = 0; i < STEPS; i++)
+        y[0][i] = values[0][i], y[1][i] = 1e9 * values[1][i];
+    for (int i = 0; i < 4; i++)
+        nothing[0][i] = nothing[1][i] = NAN;
+    p.resource = none.resource = resource;
+    assert_int_equal(spr_trainer_create(ctx, &o, &t), SPR_OK);
+    assert_int_equal(spr_trainer_add(t, &p, NULL), SPR_OK);
+    assert_int_equal(spr_trainer_run(t, 0), SPR_OK);
+    assert_int_equal(spr_trainer_finish(t, &m), SPR_OK);
+    spr_forecaster *f = ask(ctx, m, H);
+    spr_forecast *cold = answer(f, &none, NULL);
+    for (int h = 0; h < H; h++) {
+        assert_true(spr_forecast_points(cold)[h] < 20);
+        assert_true(spr_forecast_points(cold)[H + h] > 1e9);
+    }
+    spr_forecast_unref(cold);
+    spr_forecaster_destroy(f);
+    spr_model_unref(m);
+    spr_trainer_destroy(t);
+    spr_context_unref(ctx);
+}
+
 static void models_are_the_same_bytes_for_any_order_of_work_and_any_budget(void **state) {
     struct spr_executor e = {sizeof e, backwards, 2, 0, NULL};
     spr_context *ctx[4] = {context(NULL, 5), context(&e, 5), context(NULL, 5), context(NULL, 6)};
@@ -414,6 +497,8 @@ int main(void) {
         cmocka_unit_test(only_short_series_are_held_out_whole),
         cmocka_unit_test(the_net_that_is_measured_does_not_count_hours_ahead),
         cmocka_unit_test(the_most_nets_that_may_be_asked_for_all_answer),
+        cmocka_unit_test(panels_of_other_units_do_not_drown_each_other),
+        cmocka_unit_test(a_panel_says_what_its_rows_are),
         cmocka_unit_test(models_are_the_same_bytes_for_any_order_of_work_and_any_budget),
         cmocka_unit_test(updates_answer_what_one_longer_history_answers),
         cmocka_unit_test(awkward_series_get_a_sensible_answer),

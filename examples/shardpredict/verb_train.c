@@ -11,14 +11,15 @@ enum { HORIZON_MAX = 100000, SLICE = 25 /* minibatches between two looks at the 
 static struct {
     const char **traces;
     char *map, *where, *cases, *out, *kind, *start, *scenario, *events;
-    int horizon, groups, threads, json;
+    int horizon, groups, threads, json, whole;
     long long until, context, seed;
     double effort;
 } args;
 
 static const char about[] =
     "Trains one model on all series of a trace together and writes it to a file for forecast --model. A tail of every\n"
-    "series is held out from the first net: it says whether an LSTM joins, and is what the verdict is about.\n"
+    "series is held out from the first net: it says when more training does harm, whether an LSTM joins, and is what\n"
+    "the verdict is about.\n"
     "Nothing at or after step --until is used. With --cases a series that is named there (all metrics of it) is used\n"
     "before its first origin only, the others whole, so that the model may be scored on these cases.\n"
     "With --scenario it learns totals of hosts for replay --model: sums of random groups of VMs as large as the hosts\n"
@@ -48,6 +49,8 @@ static struct poptOption table[] = {
     {"start", 0, POPT_ARG_STRING, &args.start, 0,
      "go on from this model: its nets, levels and horizon, a quarter of the work", "FILE"},
     {"effort", 0, POPT_ARG_DOUBLE, &args.effort, 0, "times the usual number of training steps (default 1)", "X"},
+    {"whole-schedule", 0, POPT_ARG_NONE, &args.whole, 0,
+     "never stop early: every net trains to the end of its schedule, whatever the held-out tail says", NULL},
     {"seed", 's', POPT_ARG_LONGLONG, &args.seed, 0, "seed: same seed, same bytes (default 1)", "S"},
     {"out", 'o', POPT_ARG_STRING, &args.out, 0, "model file to write (required); - is standard output", "FILE"},
     {"threads", 'T', POPT_ARG_INT, &args.threads, 0, "threads (default one a core); the model does not depend on it",
@@ -191,6 +194,7 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
                                     .kind = model_kind(args.kind),
                                     .context = args.context,
                                     .effort = args.effort,
+                                    .early_stop = args.whole ? SPR_NONE : 0,
                                     .start = t->start};
     t->series = spr_trace_series(trace);
     t->end = spr_trace_end(trace);
@@ -214,8 +218,11 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
 static int load_trace(struct training *t, spr_trainer **trainer) {
     struct train_groups groups = {
         .scenario = args.scenario, .groups = args.groups, .horizon = args.horizon, .seed = (uint64_t)args.seed};
-    struct spr_trainer_opts trainer_opts = {
-        .size = sizeof trainer_opts, .kind = model_kind(args.kind), .context = args.context, .effort = args.effort};
+    struct spr_trainer_opts trainer_opts = {.size = sizeof trainer_opts,
+                                            .kind = model_kind(args.kind),
+                                            .context = args.context,
+                                            .effort = args.effort,
+                                            .early_stop = args.whole ? SPR_NONE : 0};
     if (args.scenario)
         return train_groups_scenario(t->ctx, &groups, &trainer_opts, trainer);
     struct spr_trace_opts opts = {.size = sizeof opts,
@@ -290,6 +297,7 @@ static void tell_json(const spr_trainer *trainer, const struct training *t, cons
                       size_t bytes) {
     const double *losses = NULL;
     int32_t n = spr_trainer_losses(trainer, &losses);
+    int64_t planned, stopped = spr_trainer_stopped(trainer, &planned);
     printf("{\n \"schema\": 1,\n ");
     tool_json_text("model", args.out);
     printf(",\n ");
@@ -300,6 +308,8 @@ static void tell_json(const spr_trainer *trainer, const struct training *t, cons
            " \"members\": %d,\n \"weights\": %lld,\n \"bytes\": %zu,\n \"seed\": %lld",
            (double)m->step_ns * 1e-9, (int)m->horizon, (long long)m->context, (long long)t->used, (long long)t->values,
            (int)m->members, (long long)m->weights, bytes, args.seed);
+    printf(",\n \"minibatches\": %lld,\n \"stopped_after\": ", (long long)planned);
+    stopped >= 0 ? printf("%lld", (long long)stopped) : printf("null");
     json_number("loss", m->loss);
     json_number("naive_loss", m->naive_loss);
     json_number("coverage95", m->coverage95);

@@ -82,6 +82,9 @@ struct spr_trainer_opts {
     double effort;         /**< times the usual number of minibatches; 0 = 1 */
     const spr_model *start; /**< go on from this model instead of from nothing: its members, levels and horizon, a tenth of
                                  the pace, a quarter of the minibatches; kind, members and context are not asked. NULL = none */
+    int32_t early_stop;    /**< 0 = where the held-out tail's loss has clearly left its lowest, training ends from there, and the
+                                other nets learn as long; SPR_NONE = every net runs its whole schedule */
+    int32_t reserved;      /**< must be 0 */
 };
 /** What is known of the series of a panel besides their values. */
 struct spr_training_opts {
@@ -116,6 +119,13 @@ SPR_API int spr_trainer_run(spr_trainer *t, int64_t budget);
 SPR_API double spr_trainer_progress(const spr_trainer *t, const char **text);
 /** Loss of the minibatches so far, moving means, at most 100 of them, one net behind the other; they live as long as the trainer. */
 SPR_API int32_t spr_trainer_losses(const spr_trainer *t, const double **losses);
+/**
+ * Did the held-out tail end training early?
+ * @param planned (optional) minibatches in the first net's whole schedule; 0 = training has not begun
+ * @return the minibatch it went back to, where the tail's loss was lowest: from there it ended in a tenth of the schedule, or, 0, kept
+ *         what it went on from; SPR_NONE = not stopped (so far)
+ */
+SPR_API int64_t spr_trainer_stopped(const spr_trainer *t, int64_t *planned);
 /** The model, after spr_trainer_run returned 0. @return 0, SPR_E_STATE, SPR_E_NOMEM */
 SPR_API int spr_trainer_finish(spr_trainer *t, spr_model **out);
 

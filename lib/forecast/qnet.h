@@ -58,6 +58,10 @@ struct spr__qnet_lesson {
 double spr__qnet_learn(const struct spr__qnet_shape *shape, const float *weights, const struct spr__qnet_lesson *lesson,
                        float *room, float *gradient);
 
+/* The loss alone, in the same room. */
+double spr__qnet_loss(const struct spr__qnet_shape *shape, const float *weights, const struct spr__qnet_lesson *lesson,
+                      float *room);
+
 /* Fold "x = (raw - mean) / sd" of S and D into the weights, so that the net takes raw numbers. */
 void spr__qnet_fold(const struct spr__qnet_shape *shape, float *weights, const double *summary_mean,
                     const double *summary_sd, const double *feature_mean, const double *feature_sd);

@@ -133,15 +133,26 @@ static void back_case(struct learning *a) {
                             0, l->last_slope, l->last);
 }
 
+static double forward(struct learning *a, float *room) {
+    const struct spr__qnet_lesson *l = a->l;
+    spr__qnet_layout(a->s, &a->p);
+    split(a, room);
+    spr__qnet_hidden(a->s, a->w, l->kernels, l->cases, l->summaries, &a->pass);
+    drop_out(a);
+    spr__qnet_steps(a->s, a->w, l->kernels, l->cases, l->steps, l->features, &a->pass);
+    return output_slopes(a);
+}
+
+double spr__qnet_loss(const struct spr__qnet_shape *shape, const float *weights, const struct spr__qnet_lesson *lesson,
+                      float *room) {
+    struct learning a = {.s = shape, .l = lesson, .w = weights};
+    return forward(&a, room);
+}
+
 double spr__qnet_learn(const struct spr__qnet_shape *shape, const float *weights, const struct spr__qnet_lesson *lesson,
                        float *room, float *gradient) {
     struct learning a = {.s = shape, .l = lesson, .w = weights, .g = gradient};
-    spr__qnet_layout(shape, &a.p);
-    split(&a, room);
-    spr__qnet_hidden(shape, weights, lesson->kernels, lesson->cases, lesson->summaries, &a.pass);
-    drop_out(&a);
-    spr__qnet_steps(shape, weights, lesson->kernels, lesson->cases, lesson->steps, lesson->features, &a.pass);
-    double loss = output_slopes(&a);
+    double loss = forward(&a, room);
     back_steps(&a);
     back_case(&a);
     return loss;

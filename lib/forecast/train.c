@@ -28,6 +28,9 @@ struct spr_trainer {
     int32_t member; /* the one in work */
     struct spr__train_pool pool;
     struct spr__train_net net;
+    struct spr__train_stop stop;
+    int64_t stopped; /* minibatch to which the tail sent the first member back; -1 = nowhere */
+    bool whole;      /* nobody asks the tail whether to stop */
     unsigned char *payload[SPR__TRAIN_NETS_MAX];
     size_t bytes[SPR__TRAIN_NETS_MAX];
     struct spr__global global, start; /* what goes into the model; the same before anything was measured */
@@ -69,9 +72,11 @@ static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, str
     if (o->step_ns < 0 || o->horizon < 1 || o->horizon > SPR__WINDOW_HORIZON_MAX || o->level_count < 1 ||
         o->level_count > SPR__QNET_LEVELS_MAX || !o->levels || o->members < 0 || o->members > SPR__TRAIN_MEMBERS_MAX ||
         (o->context && (o->context < 2 || o->context > SPR__WINDOW_CONTEXT_MAX)) ||
-        !(o->effort > 0 && o->effort <= 1000) || o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
-        return spr__fail(ctx, SPR_E_ARG,
-                         "spr_trainer_opts: step, horizon, levels, members, context or effort are out of range");
+        !(o->effort > 0 && o->effort <= 1000) || (o->early_stop && o->early_stop != SPR_NONE) || o->reserved ||
+        o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
+        return spr__fail(
+            ctx, SPR_E_ARG,
+            "spr_trainer_opts: step, horizon, levels, members, context, effort or early_stop are out of range");
     return spr__levels_check(ctx, o->levels, o->level_count);
 }
 
@@ -90,6 +95,7 @@ int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, sp
     t->ctx = spr_context_ref(ctx);
     t->kind = o.kind, t->step_ns = o.step_ns, t->horizon = o.horizon, t->members = o.members;
     t->context = o.context, t->effort = o.effort;
+    t->stopped = SPR_NONE, t->whole = o.early_stop == SPR_NONE;
     t->global = (struct spr__global){.step_ns = o.step_ns,
                                      .horizon = o.horizon,
                                      .levels = o.level_count,
@@ -115,6 +121,7 @@ void spr_trainer_destroy(spr_trainer *t) {
     spr__free(ctx, t->data.series, t->data.room, sizeof *t->data.series);
     spr__train_pool_drop(ctx, &t->pool);
     spr__train_net_drop(ctx, &t->net);
+    spr__train_stop_drop(ctx, &t->stop);
     for (int32_t i = 0; i < SPR__TRAIN_NETS_MAX; i++)
         spr__free(ctx, t->payload[i], t->bytes[i], 1);
     spr_model_unref(t->begin);
@@ -351,15 +358,45 @@ static int open_pool(spr_trainer *t) {
     return rc;
 }
 
+/* Does the tail say when the running member has learnt enough? */
+static bool watched(const spr_trainer *t) { return !t->whole && t->plan.tail >= 0 && (t->member == 0 || on_trial(t)); }
+
+/* What sees everything learns for as long as was good for the first member, which did not see the tail. */
+static struct spr__train_schedule schedule_of(const spr_trainer *t, int32_t member) {
+    int64_t n = t->plan.member[member].iterations;
+    struct spr__train_schedule s = {n, n, 0};
+    bool trial = t->plan.trial && member == t->plan.members - 1;
+    if (t->stopped >= 0 && !trial)
+        spr__train_stop_at(&s, (double)t->stopped / (double)t->plan.member[0].iterations);
+    return s;
+}
+
+/* The tail sent the running member back: less is left to do than was planned. */
+static void note_stop(spr_trainer *t) {
+    if (t->member == 0)
+        t->stopped = t->net.schedule.leave;
+    t->total = t->finished + spr__train_length(&t->net.schedule) - t->net.iteration;
+    for (int32_t i = t->member + 1; i < t->plan.members; i++) {
+        struct spr__train_schedule s = schedule_of(t, i);
+        t->total += spr__train_length(&s);
+    }
+}
+
 static int open_member(spr_trainer *t) {
     int rc = t->pool.setting ? SPR_OK : open_pool(t);
     if (rc < 0)
         return rc;
     rc = spr__train_net_open(t->ctx, &t->pool, t->global.level, t->global.levels, seed_of(t), &t->net);
-    if (rc < 0)
-        spr__train_pool_drop(t->ctx, &t->pool);
-    else if (t->begin)
+    if (rc == SPR_OK && t->begin)
         spr__train_net_resume(&t->pool, spr__train_start(t->begin, t->member), &t->net);
+    if (rc == SPR_OK && watched(t))
+        rc = spr__train_stop_open(t->ctx, &t->data, &t->plan, &t->pool, &t->net, seed_of(t), &t->stop);
+    else
+        t->net.schedule = schedule_of(t, t->member);
+    if (rc < 0) {
+        spr__train_net_drop(t->ctx, &t->net);
+        spr__train_pool_drop(t->ctx, &t->pool);
+    }
     return rc;
 }
 
@@ -396,10 +433,14 @@ static int close_member(spr_trainer *t) {
     unsigned char *p = spr__alloc(t->ctx, bytes, 1);
     if (!p)
         return spr__nomem(t->ctx);
-    memcpy(p, &h, sizeof h);
-    memcpy(p + SPR__QNET_AT, t->net.weights, (size_t)t->net.count * sizeof(float));
-    spr__qnet_fold(&t->net.shape, (float *)(void *)(p + SPR__QNET_AT), t->pool.s_mean, t->pool.s_sd, t->pool.d_mean,
-                   t->pool.d_sd);
+    if (t->net.iteration == 0) { /* what it went on from is kept to the bit */
+        memcpy(p, spr__train_start(t->begin, t->member), bytes);
+    } else {
+        memcpy(p, &h, sizeof h);
+        memcpy(p + SPR__QNET_AT, t->net.weights, (size_t)t->net.count * sizeof(float));
+        spr__qnet_fold(&t->net.shape, (float *)(void *)(p + SPR__QNET_AT), t->pool.s_mean, t->pool.s_sd, t->pool.d_mean,
+                       t->pool.d_sd);
+    }
     t->payload[t->member] = p, t->bytes[t->member] = bytes;
     int rc = t->member == 0 ? measure_first(t) : on_trial(t) ? judge_trial(t) : SPR_OK;
     if (rc < 0) {
@@ -411,6 +452,7 @@ static int close_member(spr_trainer *t) {
     if (!keeps_pool(t))
         spr__train_pool_drop(t->ctx, &t->pool);
     spr__train_net_drop(t->ctx, &t->net);
+    spr__train_stop_drop(t->ctx, &t->stop);
     t->member++;
     return SPR_OK;
 }
@@ -433,7 +475,11 @@ int spr_trainer_run(spr_trainer *t, int64_t budget) {
     for (int64_t left = budget ? budget : INT64_MAX; t->member < t->plan.members;) {
         if (!t->net.weights && (rc = open_member(t)) < 0)
             return rc;
-        for (; t->net.iteration < t->pool.setting->iterations; left--, t->finished++) {
+        for (;; left--, t->finished++) {
+            if (spr__train_stop_look(t->ctx, t->global.level, &t->net, &t->stop))
+                note_stop(t);
+            if (t->net.iteration >= spr__train_length(&t->net.schedule))
+                break;
             if (!left)
                 return SPR_AGAIN;
             spr__train_net_step(t->ctx, &t->pool, t->global.level, seed_of(t), &t->net);
@@ -468,12 +514,18 @@ int32_t spr_trainer_losses(const spr_trainer *t, const double **losses) {
     return t ? t->loss_count : 0;
 }
 
+int64_t spr_trainer_stopped(const spr_trainer *t, int64_t *planned) {
+    if (planned)
+        *planned = t && t->planned ? t->plan.member[0].iterations : 0;
+    return t ? t->stopped : SPR_NONE;
+}
+
 /* ---- the model ---- */
 
 int spr_trainer_finish(spr_trainer *t, spr_model **out) {
     static const char *const names[] = {"", "quantile net", "LSTM", "hybrid"};
     struct spr__section s[SPR__TRAIN_NETS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
-    char text[160];
+    char text[256];
     uint32_t count[SPR_MODEL_HYBRID + 1] = {0};
     int kinds = 0, at = 0;
     if (!t)
@@ -510,7 +562,10 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
         info.kind = kinds++ ? SPR_MODEL_AUTO : k;
         at += snprintf(text + at, sizeof text - (size_t)at, "%s x %u, ", names[k], (unsigned)count[k]);
     }
-    snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps", (long long)t->data.count,
-             (long long)t->global.context);
+    at += snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps", (long long)t->data.count,
+                   (long long)t->global.context);
+    if (t->stopped >= 0)
+        snprintf(text + at, sizeof text - (size_t)at, ", stopped after %lld of %lld minibatches", (long long)t->stopped,
+                 (long long)t->plan.member[0].iterations);
     return spr__model_make(t->ctx, &info, s, used, out);
 }

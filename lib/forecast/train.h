@@ -47,6 +47,7 @@ struct spr__train_plan {
     bool by_level;    /* big series are drawn more often */
     bool one_pool;    /* members after the first are alike and learn from the same windows */
     bool scout;       /* the first member, with less effort, is only there to be measured */
+    bool resumed;     /* it goes on from a model */
     bool calibrate;   /* factors per level where the tail says that the nets are too narrow */
 };
 
@@ -85,10 +86,26 @@ struct spr__train_pool {
 int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
                          const struct spr__train_setting *setting, bool held, uint64_t seed,
                          struct spr__train_pool *pool);
+enum { SPR__TRAIN_WATCHED = 1024 }; /* windows of the tail that a look takes */
+/* Windows of the tail or of the held-out series only, evenly over the series, in the numbers of another pool.
+ * SPR_E_HISTORY without a record where there is none. */
+int spr__train_pool_tail(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                         const struct spr__train_setting *setting, const struct spr__train_pool *like, uint64_t seed,
+                         struct spr__train_pool *pool);
 void spr__train_pool_drop(spr_context *ctx, struct spr__train_pool *pool);
+
+/* Steps of the optimiser: `whole` minibatches, or the first `leave` of them and then `rest` more down to the end's. */
+struct spr__train_schedule {
+    int64_t whole, leave, rest;
+};
+static inline int64_t spr__train_length(const struct spr__train_schedule *s) {
+    return s->leave < s->whole ? s->leave + s->rest : s->whole;
+}
+int64_t spr__train_warm_up(int64_t iterations); /* minibatches whose step still grows */
 
 /* A member on its way. */
 struct spr__train_net {
+    struct spr__train_schedule schedule;
     struct spr__qnet_shape shape;
     int64_t head, count; /* weights of the net; with those of the encoder, which follow */
     int64_t iteration;
@@ -107,7 +124,32 @@ void spr__train_net_resume(const struct spr__train_pool *pool, const void *paylo
 /* One minibatch. */
 void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
                          struct spr__train_net *net);
+/* Mean loss over a pool of SPR__TRAIN_WATCHED windows, nothing dropped out. */
+double spr__train_net_watch(spr_context *ctx, const struct spr__train_pool *pool, const double *levels,
+                            struct spr__train_net *net);
 void spr__train_net_drop(spr_context *ctx, struct spr__train_net *net);
+
+/* What the tail says while a net learns that does not see it. */
+struct spr__train_stop {
+    struct spr__train_setting setting; /* of the pool */
+    struct spr__train_pool pool;
+    float *best;                  /* weights and moments where the loss was lowest; NULL = nothing is watched */
+    size_t floats;                /* of them */
+    int64_t every, next, best_at; /* minibatches */
+    double best_loss, last;
+    double wobble;        /* sum of how much the loss differed from one look to the next */
+    int32_t looks, above; /* looks; those in a row that were clearly above the best one */
+    bool resumed, stopped;
+};
+int spr__train_stop_open(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                         const struct spr__train_pool *pool, const struct spr__train_net *net, uint64_t seed,
+                         struct spr__train_stop *stop);
+/* Before every minibatch and after the last one: sends the net back where the tail says so, and says so. */
+bool spr__train_stop_look(spr_context *ctx, const double *levels, struct spr__train_net *net,
+                          struct spr__train_stop *stop);
+void spr__train_stop_drop(spr_context *ctx, struct spr__train_stop *stop);
+/* Leave a schedule after a share of it. */
+void spr__train_stop_at(struct spr__train_schedule *schedule, double share);
 
 /* Measure the average of finished members on what they did not see: loss, the simple forecast's loss, coverage,
  * factors, snap. */

@@ -264,7 +264,7 @@ void spr__train_go_on(const spr_model *m, struct spr__train_plan *p) {
     const struct spr__qnet_header *h;
     if (p->scout) /* every member answers here, the first one too */
         p->member[0] = p->member[1];
-    p->trial = p->one_pool = p->scout = false;
+    p->trial = p->one_pool = p->scout = false, p->resumed = true;
     for (p->members = 0; p->members < SPR__TRAIN_MEMBERS_MAX && (h = spr__train_start(m, p->members)); p->members++) {
         struct spr__train_setting *s = &p->member[p->members];
         if (p->members >= had)

@@ -6,6 +6,7 @@
 #include "forecast/train_lstm.h"
 
 enum { BATCH = 256, CHUNKS = 8, EACH = BATCH / CHUNKS, WARM_UP = 100 };
+_Static_assert(SPR__TRAIN_WATCHED % BATCH == 0, "the windows of the tail are whole minibatches");
 static const double peak_step = 3e-3, last_share = .01;
 
 struct batch {
@@ -36,7 +37,8 @@ int spr__train_net_open(spr_context *ctx, const struct spr__train_pool *pool, co
     const struct spr__encoder *e = &pool->setting->encoder;
     struct spr__qnet_parts parts;
     *net = (struct spr__train_net){.shape = {pool->summaries + e->units, pool->features, pool->setting->units,
-                                             level_count, spr__median_of(levels, level_count)}};
+                                             level_count, spr__median_of(levels, level_count)},
+                                   .schedule = {pool->setting->iterations, pool->setting->iterations, 0}};
     spr__qnet_layout(&net->shape, &parts);
     net->head = parts.count;
     net->count = net->head + (e->units ? (int64_t)spr__encoder_weights(e, &pool->setting->spec) : 0);
@@ -79,56 +81,94 @@ void spr__train_net_drop(spr_context *ctx, struct spr__train_net *net) {
     memset(net, 0, sizeof *net);
 }
 
-/* Copy the drawn windows together and learn from them. */
-static void learn_chunk(void *arg, size_t chunk) {
-    struct batch *b = arg;
+/* Where the windows of a chunk lie in its part of the room; what training needs comes behind them. */
+struct chunk {
+    float *s, *d, *base, *target, *weight, *room;
+    uint8_t *censored;
+    size_t ns;  /* summaries with the encoder's states, ... */
+    size_t own; /* ... and those before them */
+};
+
+static struct chunk place_chunk(const struct spr__train_pool *p, const struct spr__train_net *net, size_t chunk) {
+    size_t steps = (size_t)p->setting->steps;
+    struct chunk c = {.ns = (size_t)net->shape.summaries, .own = (size_t)p->summaries};
+    c.s = net->room + chunk * net->room_each, c.d = c.s + EACH * c.ns;
+    c.base = c.d + EACH * steps * (size_t)p->features;
+    c.target = c.base + EACH * steps, c.weight = c.target + EACH * steps;
+    c.censored = (uint8_t *)(c.weight + EACH);
+    c.room = c.weight + EACH + (EACH * steps + 3) / 4;
+    return c;
+}
+
+/* Copy windows together, read what the encoder makes of them. */
+static struct spr__qnet_lesson lesson_of(const struct batch *b, const struct chunk *c, const size_t *index,
+                                         struct spr__train_lstm *encoder) {
     const struct spr__train_pool *p = b->pool;
     struct spr__train_net *net = b->net;
-    size_t steps = (size_t)p->setting->steps, ns = (size_t)net->shape.summaries, nd = (size_t)p->features;
-    size_t own = (size_t)p->summaries, index[EACH];
-    float *s = net->room + chunk * net->room_each, *d = s + EACH * ns, *base = d + EACH * steps * nd;
-    float *target = base + EACH * steps, *weight = target + EACH * steps;
-    uint8_t *censored = (uint8_t *)(weight + EACH);
-    float *room = weight + EACH + (EACH * steps + 3) / 4;
+    size_t steps = (size_t)p->setting->steps, nd = (size_t)p->features;
     for (size_t i = 0; i < EACH; i++) {
-        uint64_t at = (uint64_t)net->iteration * BATCH + chunk * EACH + i;
-        size_t w = (size_t)(spr__rand(b->seed, 77, at) * (double)p->windows);
-        index[i] = w;
-        memcpy(s + i * ns, p->s + w * own, own * sizeof *s);
-        memcpy(d + i * steps * nd, p->d + w * steps * nd, steps * nd * sizeof *d);
-        memcpy(base + i * steps, p->base + w * steps, steps * sizeof *base);
-        memcpy(target + i * steps, p->target + w * steps, steps * sizeof *target);
-        memcpy(censored + i * steps, p->censored + w * steps, steps);
-        weight[i] = p->weight[w];
+        size_t w = index[i];
+        memcpy(c->s + i * c->ns, p->s + w * c->own, c->own * sizeof *c->s);
+        memcpy(c->d + i * steps * nd, p->d + w * steps * nd, steps * nd * sizeof *c->d);
+        memcpy(c->base + i * steps, p->base + w * steps, steps * sizeof *c->base);
+        memcpy(c->target + i * steps, p->target + w * steps, steps * sizeof *c->target);
+        memcpy(c->censored + i * steps, p->censored + w * steps, steps);
+        c->weight[i] = p->weight[w];
     }
-    float slope[EACH * SPR__ENCODER_UNITS_MAX], *gradient = net->gradient + chunk * (size_t)net->count;
+    if (c->ns > c->own) {
+        float *cells = c->room + spr__qnet_training_room(&net->shape, EACH, (int64_t)steps);
+        spr__train_lstm_read(b->kernels, p, net->weights + net->head, net->calendar, index, EACH, cells, c->s + c->own,
+                             c->ns, encoder);
+    }
+    return (struct spr__qnet_lesson){.kernels = b->kernels,
+                                     .cases = EACH,
+                                     .steps = (int64_t)steps,
+                                     .summaries = c->s,
+                                     .features = c->d,
+                                     .base = c->base,
+                                     .target = c->target,
+                                     .censored = c->censored,
+                                     .weight = c->weight,
+                                     .level_weight = b->level_weight,
+                                     .levels = b->levels,
+                                     .scale = 1 / (float)(BATCH * steps)};
+}
+
+static void learn_chunk(void *arg, size_t at) {
+    struct batch *b = arg;
+    struct spr__train_net *net = b->net;
+    const struct chunk c = place_chunk(b->pool, net, at);
+    size_t index[EACH];
+    for (size_t i = 0; i < EACH; i++) {
+        uint64_t draw = (uint64_t)net->iteration * BATCH + at * EACH + i;
+        index[i] = (size_t)(spr__rand(b->seed, 77, draw) * (double)b->pool->windows);
+    }
+    float slope[EACH * SPR__ENCODER_UNITS_MAX], *gradient = net->gradient + at * (size_t)net->count;
     struct spr__train_lstm encoder;
-    if (ns > own) {
-        float *cells = room + spr__qnet_training_room(&net->shape, EACH, (int64_t)steps);
-        spr__train_lstm_read(b->kernels, p, net->weights + net->head, net->calendar, index, EACH, cells, s + own, ns,
-                             &encoder);
-    }
-    struct spr__qnet_lesson lesson = {.kernels = b->kernels,
-                                      .cases = EACH,
-                                      .steps = (int64_t)steps,
-                                      .summaries = s,
-                                      .features = d,
-                                      .base = base,
-                                      .target = target,
-                                      .censored = censored,
-                                      .weight = weight,
-                                      .level_weight = b->level_weight,
-                                      .levels = b->levels,
-                                      .dropout = (float)p->setting->dropout,
-                                      .seed = spr__rand64(b->seed, 78, (uint64_t)net->iteration),
-                                      .first = (int64_t)(chunk * EACH),
-                                      .last = (int32_t)(ns - own),
-                                      .last_slope = ns > own ? slope : NULL,
-                                      .scale = 1 / (float)(BATCH * steps)};
-    b->loss[chunk] = spr__qnet_learn(&net->shape, net->weights, &lesson, room, gradient);
-    if (ns > own) {
+    struct spr__qnet_lesson lesson = lesson_of(b, &c, index, &encoder);
+    lesson.dropout = (float)b->pool->setting->dropout;
+    lesson.seed = spr__rand64(b->seed, 78, (uint64_t)net->iteration);
+    lesson.first = (int64_t)(at * EACH);
+    lesson.last = (int32_t)(c.ns - c.own), lesson.last_slope = c.ns > c.own ? slope : NULL;
+    b->loss[at] = spr__qnet_learn(&net->shape, net->weights, &lesson, c.room, gradient);
+    if (c.ns > c.own) {
         memset(gradient + net->head, 0, (size_t)(net->count - net->head) * sizeof *gradient);
         spr__train_lstm_back(&encoder, slope, gradient + net->head);
+    }
+}
+
+/* Every CHUNKS-th block of windows. */
+static void watch_chunk(void *arg, size_t at) {
+    struct batch *b = arg;
+    const struct chunk c = place_chunk(b->pool, b->net, at);
+    size_t index[EACH];
+    struct spr__train_lstm encoder;
+    b->loss[at] = 0;
+    for (int64_t from = (int64_t)at * EACH; from + EACH <= b->pool->windows; from += BATCH) {
+        for (size_t i = 0; i < EACH; i++)
+            index[i] = (size_t)from + i;
+        struct spr__qnet_lesson lesson = lesson_of(b, &c, index, &encoder);
+        b->loss[at] += spr__qnet_loss(&b->net->shape, b->net->weights, &lesson, c.room);
     }
 }
 
@@ -147,11 +187,20 @@ static void gather(struct spr__train_net *net) {
             g[i] *= (float)(1 / norm);
 }
 
-static double step_size(int64_t i, int64_t iterations) {
-    int64_t warm = SPR_MIN(WARM_UP, iterations / 4 + 1);
+int64_t spr__train_warm_up(int64_t iterations) { return SPR_MIN(WARM_UP, iterations / 4 + 1); }
+
+/* Along the whole schedule's cosine; from where it is left, down another one that is shorter. */
+static double step_size(int64_t i, const struct spr__train_schedule *s) {
+    if (i >= s->leave && s->leave < s->whole) {
+        double from = step_size(s->leave, &(struct spr__train_schedule){s->whole, s->whole, 0}),
+               to = peak_step * last_share;
+        double done = (double)(i - s->leave + 1) / (double)s->rest;
+        return to + (from - to) * .5 * (1 + cos(3.14159265358979323846 * done));
+    }
+    int64_t warm = spr__train_warm_up(s->whole);
     if (i < warm)
         return peak_step * (double)(i + 1) / (double)warm;
-    double done = (double)(i - warm) / (double)SPR_MAX(1, iterations - warm);
+    double done = (double)(i - warm) / (double)SPR_MAX(1, s->whole - warm);
     return peak_step * (last_share + (1 - last_share) * .5 * (1 + cos(3.14159265358979323846 * done)));
 }
 
@@ -165,23 +214,31 @@ static void weigh_levels(const double *levels, int32_t n, bool by_gap, float *we
     }
 }
 
+struct levels {
+    float level[SPR__QNET_LEVELS_MAX], weight[SPR__QNET_LEVELS_MAX];
+};
+
+static struct batch batch_of(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
+                             struct spr__train_net *net, struct levels *l) {
+    for (int32_t j = 0; j < net->shape.levels; j++)
+        l->level[j] = (float)levels[j];
+    weigh_levels(levels, net->shape.levels, pool->setting->by_gap, l->weight);
+    return (struct batch){.pool = pool,
+                          .net = net,
+                          .kernels = spr__net_kernels_for(spr_context_simd(ctx)),
+                          .levels = l->level,
+                          .level_weight = l->weight,
+                          .seed = seed};
+}
+
 void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, const double *levels, uint64_t seed,
                          struct spr__train_net *net) {
-    float level[SPR__QNET_LEVELS_MAX], weight[SPR__QNET_LEVELS_MAX];
-    int32_t n = net->shape.levels;
-    for (int32_t j = 0; j < n; j++)
-        level[j] = (float)levels[j];
-    weigh_levels(levels, n, pool->setting->by_gap, weight);
-    struct batch b = {.pool = pool,
-                      .net = net,
-                      .kernels = spr__net_kernels_for(spr_context_simd(ctx)),
-                      .levels = level,
-                      .level_weight = weight,
-                      .seed = seed};
+    struct levels l;
+    struct batch b = batch_of(ctx, pool, levels, seed, net, &l);
     spr__parallel(ctx, CHUNKS, learn_chunk, &b);
     gather(net);
     double t = (double)(net->iteration + 1), pace = pool->setting->pace > 0 ? pool->setting->pace : 1;
-    double step = pace * step_size(net->iteration, pool->setting->iterations);
+    double step = pace * step_size(net->iteration, &net->schedule);
     b.kernels->adam(net->count, net->weights, net->gradient, net->m, net->v, (float)step, .9f, .999f, 1e-8f,
                     (float)pool->setting->decay, (float)(1 / (1 - pow(.9, t))), (float)(1 / (1 - pow(.999, t))));
     double loss = 0;
@@ -189,4 +246,15 @@ void spr__train_net_step(spr_context *ctx, const struct spr__train_pool *pool, c
         loss += b.loss[c];
     net->loss = net->iteration ? .98 * net->loss + .02 * loss : loss;
     net->iteration++;
+}
+
+double spr__train_net_watch(spr_context *ctx, const struct spr__train_pool *pool, const double *levels,
+                            struct spr__train_net *net) {
+    struct levels l;
+    struct batch b = batch_of(ctx, pool, levels, 0, net, &l);
+    double loss = 0;
+    spr__parallel(ctx, CHUNKS, watch_chunk, &b);
+    for (size_t c = 0; c < CHUNKS; c++)
+        loss += b.loss[c];
+    return loss * BATCH / (double)pool->windows;
 }

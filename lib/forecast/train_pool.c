@@ -11,6 +11,7 @@ struct drawing {
     struct spr__train_pool *pool;
     const struct spr__net_kernels *kernels;
     bool held;
+    const struct spr__train_pool *like; /* windows of the tail only, in the numbers of this pool; NULL = without */
     uint64_t seed;
     size_t *row; /* series that windows can be drawn from, by resource */
     double *sum; /* draws up to and including it */
@@ -22,10 +23,15 @@ struct drawing {
 
 /* ---- which ---- */
 
-/* Origins lie in [context, last]. */
+/* Origins lie in [first, last]. */
+static int64_t first_origin(const struct drawing *d, const struct spr__train_series *s) {
+    int64_t context = d->setting->spec.context;
+    return d->like && !d->plan->tail_series ? SPR_MAX(context, s->n - d->plan->tail) : context;
+}
+
 static int64_t last_origin(const struct drawing *d, const struct spr__train_series *s) {
     int64_t last = s->n - d->setting->spec.horizon;
-    if (d->held && d->plan->tail_series && s->witness)
+    if (d->plan->tail_series && (d->held ? s->witness : d->like && !s->witness))
         return -1;
     return d->held && !d->plan->tail_series ? last - d->plan->tail : last;
 }
@@ -49,9 +55,10 @@ static double roll(const struct drawing *d, size_t window, uint64_t what, uint64
 /* A window with few gaps, or the last one tried. */
 static int64_t draw_origin(const struct drawing *d, const struct spr__train_series *s, size_t window, uint64_t what,
                            int64_t phase) {
-    int64_t context = d->setting->spec.context, season = d->setting->spec.day, last = last_origin(d, s), o = context;
+    int64_t context = d->setting->spec.context, season = d->setting->spec.day, last = last_origin(d, s);
+    int64_t first = first_origin(d, s), o = first;
     for (uint64_t attempt = 0; attempt < TRIES; attempt++) {
-        o = context + (int64_t)(roll(d, window, what, attempt) * (double)(last - context + 1));
+        o = first + (int64_t)(roll(d, window, what, attempt) * (double)(last - first + 1));
         if (phase >= 0 && season > 0) {
             int64_t off = (s->first_step + o - phase) % season;
             o -= off < 0 ? off + season : off;
@@ -123,12 +130,17 @@ static void draw_steps(const struct drawing *d, size_t window, int32_t *h) {
 
 static float clipped(double z) { return (float)SPR_MIN(SPR_MAX(z, -100), 100); }
 
+/* At random; for the tail evenly, as it has few windows to tell by. */
+static const struct spr__train_series *draw_series(const struct drawing *d, size_t window) {
+    double at = d->like ? ((double)window + .5) / (double)d->pool->windows : roll(d, window, DRAW_SERIES, 0);
+    return &d->data->series[d->row[find_row(d, at * d->sum[d->rows - 1])]];
+}
+
 static void build(struct drawing *d, size_t window, double *y, uint8_t *marks, float *memory) {
     const struct spr__train_setting *g = d->setting;
     struct spr__train_pool *p = d->pool;
     int64_t context = g->spec.context, span = context + g->spec.horizon;
-    const struct spr__train_series *s =
-        &d->data->series[d->row[find_row(d, roll(d, window, DRAW_SERIES, 0) * d->sum[d->rows - 1])]];
+    const struct spr__train_series *s = draw_series(d, window);
     int64_t o = draw_origin(d, s, window, DRAW_ORIGIN, -1);
     memcpy(y, s->y + o - context, (size_t)span * sizeof *y);
     memcpy(marks, s->marks + o - context, (size_t)span);
@@ -221,7 +233,8 @@ static void apply(const struct columns *c) {
 static int list_rows(struct drawing *d) {
     double sum = 0;
     for (size_t i = 0; i < d->data->count; i++)
-        if (d->data->series[i].draw > 0 && last_origin(d, &d->data->series[i]) >= d->setting->spec.context) {
+        if (d->data->series[i].draw > 0 &&
+            last_origin(d, &d->data->series[i]) >= first_origin(d, &d->data->series[i])) {
             sum += d->data->series[i].draw;
             d->row[d->rows] = i, d->sum[d->rows++] = sum;
         }
@@ -289,17 +302,24 @@ static void fill_pool(spr_context *ctx, struct drawing *d) {
     weigh(d);
     struct columns s = {p->s, p->s_mean, p->s_sd, p->windows, p->summaries};
     struct columns f = {p->d, p->d_mean, p->d_sd, p->windows * d->setting->steps, p->features};
-    spr__parallel(ctx, (size_t)p->summaries, standardise, &s);
-    spr__parallel(ctx, (size_t)p->features, standardise, &f);
+    if (d->like) {
+        memcpy(p->s_mean, d->like->s_mean, (size_t)p->summaries * sizeof(double));
+        memcpy(p->s_sd, d->like->s_sd, (size_t)p->summaries * sizeof(double));
+        memcpy(p->d_mean, d->like->d_mean, (size_t)p->features * sizeof(double));
+        memcpy(p->d_sd, d->like->d_sd, (size_t)p->features * sizeof(double));
+    } else {
+        spr__parallel(ctx, (size_t)p->summaries, standardise, &s);
+        spr__parallel(ctx, (size_t)p->features, standardise, &f);
+    }
     for (size_t i = (size_t)p->summaries; i < scaled_summaries(p); i++)
         p->s_sd[i] = 1;
     apply(&s);
     apply(&f);
 }
 
-int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
-                         const struct spr__train_setting *setting, bool held, uint64_t seed,
-                         struct spr__train_pool *pool) {
+static int make(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                const struct spr__train_setting *setting, bool held, const struct spr__train_pool *like, uint64_t seed,
+                struct spr__train_pool *pool) {
     size_t span = (size_t)(setting->spec.context + setting->spec.horizon), n = (size_t)setting->windows;
     size_t each = spr__window_floats(&setting->spec);
     struct drawing d = {.data = data,
@@ -307,6 +327,7 @@ int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, c
                         .setting = setting,
                         .pool = pool,
                         .held = held,
+                        .like = like,
                         .seed = seed,
                         .kernels = spr__net_kernels_for(spr_context_simd(ctx))};
     *pool = (struct spr__train_pool){.setting = setting,
@@ -322,7 +343,7 @@ int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, c
     d.memory = spr__alloc(ctx, WORKERS * each, sizeof *d.memory);
     if (rc == SPR_OK && (!d.row || !d.sum || !d.a || !d.c || !d.context || !d.memory))
         rc = spr__nomem(ctx);
-    if (rc == SPR_OK && (rc = list_rows(&d)) < 0)
+    if (rc == SPR_OK && (rc = list_rows(&d)) < 0 && !like)
         spr__fail(ctx, rc, "train: no series has the %zu steps that a window needs before its end", span);
     if (rc == SPR_OK)
         fill_pool(ctx, &d);
@@ -335,4 +356,16 @@ int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, c
     if (rc < 0)
         spr__train_pool_drop(ctx, pool);
     return rc;
+}
+
+int spr__train_pool_make(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                         const struct spr__train_setting *setting, bool held, uint64_t seed,
+                         struct spr__train_pool *pool) {
+    return make(ctx, data, plan, setting, held, NULL, seed, pool);
+}
+
+int spr__train_pool_tail(spr_context *ctx, const struct spr__train_data *data, const struct spr__train_plan *plan,
+                         const struct spr__train_setting *setting, const struct spr__train_pool *like, uint64_t seed,
+                         struct spr__train_pool *pool) {
+    return make(ctx, data, plan, setting, false, like, seed, pool);
 }

@@ -121,10 +121,11 @@ class Trainer(Maker):
 
     def __init__(self, context: Context, *, step_ns: int = 0, horizon: int = 0, kind: ModelKind = ModelKind.AUTO,
                  levels: Optional[Sequence[float]] = None, members: int = 0, look_back: int = 0, effort: float = 0,
-                 start: Optional[Model] = None) -> None:
+                 start: Optional[Model] = None, early_stop: bool = True) -> None:
         self._p = None
         keep: list[Any] = []
         opts = options("spr_trainer_opts", keep, step_ns=step_ns, horizon=horizon, kind=int(kind), members=members, effort=effort)
+        opts.early_stop = 0 if early_stop else NONE
         opts.context = look_back
         if start is not None:
             opts.start = start._ptr
@@ -165,6 +166,12 @@ class Trainer(Maker):
         p = ffi.new("double **")
         n = lib.spr_trainer_losses(self._ptr, p)
         return np.array([p[0][i] for i in range(n)], np.float64)
+
+    @property
+    def stopped(self) -> Optional[int]:
+        """The minibatch to which the held-out tail sent the first net back, or None."""
+        at = int(lib.spr_trainer_stopped(self._ptr, ffi.NULL))
+        return None if at == NONE else at
 
     def finish(self) -> Model:
         """The model, once run said True."""

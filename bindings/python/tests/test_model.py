@@ -96,6 +96,18 @@ def test_slices_and_threads_change_nothing(trained):
     assert got == [bytes(trained)] * 2
 
 
+def test_what_is_learnt_by_heart_stops_early(context):
+    y, loss = 10 + 10 * np.random.default_rng(4).random((2, 240)) ** 6, []
+    for early in (True, False):
+        with sp.Trainer(context, step_ns=HOUR, horizon=6, kind=sp.ModelKind.NET, members=1, effort=0.1, look_back=48, early_stop=early) as t:
+            t.add(y)
+            assert t.stopped is None
+            t.run()
+            assert (t.stopped is not None) == early
+            loss.append(t.finish().info.loss)
+    assert loss[0] < loss[1]
+
+
 def test_what_makes_no_sense_is_refused(context):
     with pytest.raises(sp.ArgumentError):
         sp.Trainer(context, horizon=-1)

@@ -17,6 +17,8 @@ Programs that speak tcp or tls to the hosts, or http to guests, must run in the 
 Unix sockets (l.uri(host)) work from anywhere. l.sh(...) is any command of lab.sh. Waits are loops with a limit (l.wait); a test never
 asks how long something took on this machine. On failure the hosts' logs and consoles stay in LAB_WORK/NAME.logs.
 
+A Fake is a libvirtd without hosts and guests, for what real ones cannot do: a thousand guests, noise, silence at the wrong moment.
+
 Environment, set by meson: LAB_WORK (folder of the labs and of what they share, default /tmp/sprlab-work)."""
 import json
 import os
@@ -25,6 +27,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -48,6 +51,18 @@ def run(command, check=True, timeout=120, **more):
     if check and r.returncode:
         raise LabError(f"{' '.join(map(str, command))}: exit {r.returncode}: {(r.stderr + r.stdout).strip()[-600:]}")
     return r
+
+
+def wait(what_is_true, limit=60, what="it", every=0.05):
+    """Until the function returns something true -> that; LabError after `limit` seconds."""
+    end = time.monotonic() + limit
+    while True:
+        seen = what_is_true()
+        if seen:
+            return seen
+        if time.monotonic() > end:
+            raise LabError(f"waited {limit} s for {what}; last seen: {seen!r}")
+        time.sleep(every)
 
 
 class Load:
@@ -243,15 +258,7 @@ class Lab:
         self.wait(lambda: self.http(ip, path)[0] == 200, limit, f"an answer of http://{ip}{path}")
 
     def wait(self, what_is_true, limit=60, what="it", every=0.05):
-        """Until the function returns something true -> that; LabError after `limit` seconds."""
-        end = time.monotonic() + limit
-        while True:
-            seen = what_is_true()
-            if seen:
-                return seen
-            if time.monotonic() > end:
-                raise LabError(f"waited {limit} s for {what}; last seen: {seen!r}")
-            time.sleep(every)
+        return wait(what_is_true, limit, what, every)
 
     def load(self, url, clients=1, every=0.0, timeout=5):
         return Load(self, url, clients, every, timeout)
@@ -290,6 +297,36 @@ class Lab:
         groups = run(["find", "/sys/fs/cgroup", "-type", "d", "-name", f"sprlab-{ident}-*"], check=False).stdout.split()
         files = [f for f in (self.folder, f"/tmp/sprlab-{ident}") if os.path.lexists(f)]
         return {"processes": processes, "groups": groups, "files": files}
+
+
+class Fake:
+    """A fake daemon (fake_libvirtd.py says what it can do) between `with` and its end: uri, and tell(command) -> its answer."""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp(prefix="sprfake-")  # a socket's path must be short
+        self.socket = os.path.join(self.folder, "socket")
+        self.uri = f"qemu+unix:///system?socket={self.socket}"
+        self.command = [sys.executable, os.path.join(HERE, "fake_libvirtd.py"), self.socket, *map(str, options)]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self.process.stdout.readline() != "ready\n":
+            raise LabError("the fake daemon does not start")
+        return self
+
+    def tell(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().strip()
+        if not answer or answer.startswith("error"):
+            raise LabError(f"fake daemon: {command}: {answer}")
+        return answer
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+        self.process.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def machine():

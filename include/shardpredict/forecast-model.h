@@ -29,6 +29,14 @@ enum spr_model_kind {
     SPR_MODEL_HYBRID = 3   /**< Holt-Winters takes level and season out, a net learns the rest */
 };
 
+/** Where the events of a calendar are put. */
+enum spr_model_events {
+    SPR_EVENTS_AUTO = 0,   /**< where they were measured to be forecast better: around (doc/algorithms/lstm.md, "Events") */
+    SPR_EVENTS_AROUND = 1, /**< taken out before training; the forecaster "events" puts them back around the model */
+    SPR_EVENTS_INSIDE = 2  /**< inputs of the nets: of every step of the window and ahead what stands in the calendar, and
+                                what earlier events of the kind did; not of hybrid members, which have them around */
+};
+
 /** What a model is. */
 struct spr_model_info {
     size_t size;           /**< sizeof this struct, set by the caller */
@@ -45,6 +53,8 @@ struct spr_model_info {
     double coverage95;     /**< share of the held-out tail at or below its 0.95 quantile */
     const char *text;      /**< one line for people; lives as long as the model */
     int64_t newest_step;   /**< one past the newest step it learnt from, counted since 1970; 0 = not known */
+    int32_t events;        /**< ::spr_model_events: SPR_EVENTS_INSIDE = its nets look at a calendar (spr_model_opts.calendar), else SPR_EVENTS_AROUND */
+    int32_t reserved;      /**< 0 */
 };
 
 /**
@@ -81,10 +91,10 @@ struct spr_trainer_opts {
     int64_t context;       /**< steps before the origin that the model sees; 0 = what the series allow */
     double effort;         /**< times the usual number of minibatches; 0 = 1 */
     const spr_model *start; /**< go on from this model instead of from nothing: its members, levels and horizon, a tenth of
-                                 the pace, a quarter of the minibatches; kind, members and context are not asked. NULL = none */
+                                 the pace, a quarter of the minibatches; kind, members, context and events are not asked. NULL = none */
     int32_t early_stop;    /**< 0 = where the held-out tail's loss has clearly left its lowest, training ends from there, and the
                                 other nets learn as long; SPR_NONE = every net runs its whole schedule */
-    int32_t reserved;      /**< must be 0 */
+    int32_t events;        /**< ::spr_model_events: what becomes of the calendars that come with the series */
 };
 /** What is known of the series of a panel besides their values. */
 struct spr_training_opts {
@@ -94,8 +104,8 @@ struct spr_training_opts {
     const int32_t *resource; /**< [series] ::spr_resource, or -1; NULL = as the panel says */
     int32_t signed_values;   /**< 0 = never below 0 when no value of the panels is; SPR_NONE = may go below */
     int32_t reserved;        /**< must be 0 */
-    const struct spr_calendar *calendar; /**< what these events did is learnt and taken out first, so that the forecaster
-                                              "events" can put it back around the model; read in the call. NULL = none */
+    const struct spr_calendar *calendar; /**< events that the series live through; spr_trainer_opts.events says what becomes of
+                                              them. Read in the call. NULL = none */
     int64_t calendar_origin_ns; /**< wall time of the step counted as 0; 0 = 1970 */
 };
 /** Make a trainer. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW */
@@ -150,6 +160,10 @@ struct spr_model_opts {
                                   cell (288 with the usual 32 cells) for each such member, and answers depend on when
                                   forecasts were asked for; one given `now` reads anew and leaves the states alone */
     int32_t reserved;        /**< must be 0 */
+    const struct spr_calendar *calendar; /**< for a model whose nets look at events (spr_model_info.events), which forecasts
+                                              without it as if there were none; referenced until close. Such a model is not
+                                              put into the forecaster "events" as well. Others do not look at it. NULL = none */
+    int64_t calendar_origin_ns; /**< wall time of the step counted as 0; 0 = 1970 */
 };
 
 #ifdef __cplusplus

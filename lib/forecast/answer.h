@@ -18,5 +18,7 @@ void spr__levels_between(const double *level, int32_t n, const double *q, const 
  * that of predict, as if the running step had ended at `now` (NaN = unknown). Nothing is kept of `now`.
  */
 int spr__model_ask_ahead(void *state, const double *now, struct spr_forecaster_output *out);
+/* 1 = a model asked with this config looks at events itself, 0 = it does not, or what is wrong with the config. */
+int spr__model_takes_events(const spr_context *ctx, const void *config);
 
 #endif

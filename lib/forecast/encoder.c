@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "forecast/encoder.h"
+#include "forecast/event_track.h"
 
 enum { WEEK = 7, CALENDAR = 4 };
 static const float clip = 40.0f; /* of asinh: further out a number says nothing more */
@@ -14,8 +15,12 @@ static bool has_change(const struct spr__encoder *e, const struct spr__window_sp
     return e->every == 1 && spec->day > 0 && e->steps + spec->day <= spec->context;
 }
 
-int spr__encoder_values(const struct spr__encoder *e, const struct spr__window_spec *spec) {
+/* Of those the ones that the series tells; the events' follow. */
+static int told(const struct spr__encoder *e, const struct spr__window_spec *spec) {
     return e->every > 1 || has_change(e, spec) ? 2 : 1;
+}
+int spr__encoder_values(const struct spr__encoder *e, const struct spr__window_spec *spec) {
+    return told(e, spec) + (spec->flags & SPR__WINDOW_EVENTS ? SPR__EVENT_NUMBERS : 0);
 }
 int spr__encoder_inputs(const struct spr__encoder *e, const struct spr__window_spec *spec) {
     return spr__encoder_values(e, spec) + (spec->flags & SPR__WINDOW_CALENDAR ? CALENDAR : 0);
@@ -24,10 +29,10 @@ size_t spr__encoder_weights(const struct spr__encoder *e, const struct spr__wind
     return spr__lstm_weights(spr__encoder_inputs(e, spec), e->units);
 }
 
-/* `steps` of them, whose scaled values begin at `from`. */
-static void sequence(const struct spr__encoder *e, const struct spr__window *w, const float *from, int steps,
-                     float *out) {
-    const int values = spr__encoder_values(e, w->spec), n = steps * values;
+/* `steps` of them, whose scaled values begin at `from`, with step `at`. */
+static void sequence(const struct spr__encoder *e, const struct spr__window *w, const float *from, int64_t at,
+                     int steps, float *out) {
+    const int values = spr__encoder_values(e, w->spec), own = told(e, w->spec), n = steps * values;
     for (int t = 0; t < steps; t++, from += e->every, out += values) {
         if (e->every > 1) {
             float sum = 0, most = from[0];
@@ -36,18 +41,36 @@ static void sequence(const struct spr__encoder *e, const struct spr__window *w, 
             out[0] = sum / (float)e->every, out[1] = most;
         } else {
             out[0] = from[0];
-            if (values == 2)
+            if (own == 2)
                 out[1] = from[0] - from[-w->spec->day];
         }
+        for (int i = own; i < values; i++)
+            out[i] = 0;
     }
     out -= n;
     w->kernels->vasinh(n, out, out);
     for (int i = 0; i < n; i++) /* the difference of two infinite ones is none */
         out[i] = out[i] > clip ? clip : out[i] < -clip ? -clip : out[i] == out[i] ? out[i] : 0.0f;
+    for (int t = 0; t < steps && own < values; t++, at += e->every)
+        spr__event_numbers(w->events, at, e->every, out + t * values + own);
+}
+
+static float raw(const struct spr__window *w, int64_t t) {
+    double lift = (double)w->lift[t], clean = (double)w->z[t] * w->spread + w->level;
+    if (!(lift < 0 || lift > 0))
+        return w->z[t];
+    return spr__window_scaled(clean * exp(lift), w->level, 1 / w->spread);
 }
 
 void spr__encoder_sequence(const struct spr__encoder *e, const struct spr__window *w, float *out) {
-    sequence(e, w, w->z + w->spec->context - (ptrdiff_t)e->steps * e->every, e->steps, out);
+    const int64_t n = w->spec->context, back = (int64_t)e->steps * e->every;
+    const float *from = w->z;
+    if (w->lift) { /* it reads the series as it is, with its events */
+        for (int64_t t = 0; t < n; t++)
+            w->scratch[t] = raw(w, t);
+        from = w->scratch;
+    }
+    sequence(e, w, from + n - back, w->origin - back, e->steps, out);
 }
 
 /* Would the window's own scale say much else than the one that the state was read in? */
@@ -79,7 +102,7 @@ void spr__encoder_go_on(const struct spr__encoder *e, const struct spr__window *
         if (has_change(e, w->spec)) /* a season back; nearer ones would overlap, as n is less than a season */
             w->scratch[t - w->spec->day] = spr__window_scaled(context[t - w->spec->day], c->level, per);
     }
-    sequence(e, w, w->scratch + from, behind, out);
+    sequence(e, w, w->scratch + from, c->at, behind, out);
 }
 
 size_t spr__encoder_calendar_floats(const struct spr__window_spec *spec) {

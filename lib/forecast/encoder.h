@@ -31,12 +31,12 @@ struct spr__carried {
 #define SPR__CARRY_LEVEL  0.5  /* ... or this many spreads away */
 
 bool spr__encoder_ok(const struct spr__encoder *e, const struct spr__window_spec *spec);
-/* Numbers of one step: from the series, and with the calendar. */
+/* Numbers of one step: from the series and its events, and with the time of day and week. */
 int spr__encoder_values(const struct spr__encoder *e, const struct spr__window_spec *spec);
 int spr__encoder_inputs(const struct spr__encoder *e, const struct spr__window_spec *spec);
 size_t spr__encoder_weights(const struct spr__encoder *e, const struct spr__window_spec *spec);
 
-/* What the series says, [steps][values], from an opened window. */
+/* What the series and its events say, [steps][values], from an opened window. */
 void spr__encoder_sequence(const struct spr__encoder *e, const struct spr__window *w, float *out);
 /*
  * Steps (of the encoder) that a carried state lacks, or -1 where the window must be read anew: nothing is carried, the

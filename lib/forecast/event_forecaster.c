@@ -3,6 +3,7 @@
  * The forecaster around a forecaster: learns what events do, hands the inner one a history without them, and puts them
  * back into what it says.
  */
+#include "forecast/answer.h"
 #include "forecast/event.h"
 
 struct events {
@@ -73,6 +74,9 @@ static int events_open(const struct spr_forecaster_env *env, void **state) {
         return rc;
     if (!o.calendar || (o.trial && o.trial != SPR_NONE) || o.reserved)
         return spr__fail(ctx, SPR_E_ARG, "events: a calendar is required, trial is 0 or SPR_NONE, reserved is 0");
+    if (o.inner == spr_forecaster_model() && o.inner_config && (rc = spr__model_takes_events(ctx, o.inner_config)) != 0)
+        return rc < 0 ? rc
+                      : spr__fail(ctx, SPR_E_ARG, "events: the model looks at the calendar itself: once is enough");
     struct events *v = spr__alloc(ctx, 1, sizeof *v);
     if (!v)
         return spr__nomem(ctx);

@@ -9,7 +9,8 @@
 #include "forecast/model.h"
 #include "forecast/net.h"
 
-struct spr__carried; /* encoder.h */
+struct spr__carried;     /* encoder.h */
+struct spr__event_track; /* event_track.h */
 
 /* Series side by side that are to be answered. */
 struct spr__cases {
@@ -21,9 +22,10 @@ struct spr__cases {
     const int32_t *resource;      /* [count] ::spr_resource or -1 */
     const double *unit;           /* [count] a typical value of the resource, 0 = the case's own */
     int32_t horizon;              /* steps asked, up to the model's */
-    const int64_t *whole;         /* [count] newest values of the history before which there is no gap */
-    struct spr__carried *carried; /* [count] where the states stand that this member carries, ... */
-    float *cells;                 /* ... and they themselves, [count][cells of it]; both NULL = it reads anew */
+    const struct spr__event_track *events; /* that all of them live through; NULL = none */
+    const int64_t *whole;                  /* [count] newest values of the history before which there is no gap */
+    struct spr__carried *carried;          /* [count] where the states stand that this member carries, ... */
+    float *cells;       /* ... and they themselves, [count][cells of it]; both NULL = it reads anew */
     const void *before; /* payload of the member that answered the same cases in the same room just now, or NULL */
 };
 
@@ -37,6 +39,7 @@ struct spr__member_ops {
     int64_t (*context)(const void *payload); /* steps it looks back */
     size_t (*room)(const void *payload, int64_t cases, int32_t horizon); /* bytes that an answer needs */
     int32_t (*cells)(const void *payload); /* numbers that a series' state has, 0 = there is nothing to carry */
+    bool (*events)(const void *payload);   /* does it look at them? */
     /* quantiles [count][horizon][levels], never crossing, finite for finite history up to 1e150 */
     void (*answer)(const void *payload, const struct spr__cases *cases, void *room, double *quantiles);
 };
@@ -64,6 +67,6 @@ struct spr__global {
     double prior[SPR__GLOBAL_RESOURCES]
                 [SPR__GLOBAL_LEVELS]; /* quantiles over all series: answers a series without history */
 };
-spr__model_check spr__global_check, spr__qnet_check, spr__lstm_check, spr__hybrid_check;
+spr__model_check spr__global_check, spr__event_channel_check, spr__qnet_check, spr__lstm_check, spr__hybrid_check;
 
 #endif

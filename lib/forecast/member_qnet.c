@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Quantile nets as members of a model: "QNET" alone, "LSTM" with an encoder, "HYBR" on top of Holt-Winters. */
+#include "forecast/event_track.h"
 #include "forecast/train.h"
 
 _Static_assert(sizeof(struct spr__qnet_header) == SPR__QNET_AT, "weights begin on a multiple of 64");
@@ -47,6 +48,7 @@ static int32_t levels(const void *payload) { return header(payload)->shape.level
 static int32_t horizon(const void *payload) { return header(payload)->spec.horizon; }
 static int64_t context(const void *payload) { return header(payload)->spec.context; }
 static int32_t cells(const void *payload) { return 2 * header(payload)->encoder.units; }
+static bool events(const void *payload) { return header(payload)->spec.flags & SPR__WINDOW_EVENTS; }
 
 struct room {
     float *memory, *summaries, *features, *base, *answer, *pass;
@@ -55,6 +57,8 @@ struct room {
     int32_t *behind; /* steps that a carried state takes, -1 = the window is read anew */
     int64_t *end;    /* step after the sequence */
     double *level, *spread;
+    double *clean;       /* history of a case without its events */
+    float *lift, *ahead; /* logs of their factors: of a case, and of the steps that all are asked for */
     int32_t *h;
 };
 
@@ -79,6 +83,11 @@ static size_t split(const struct spr__qnet_header *p, int64_t cases, int32_t ste
     PART(level, n);
     PART(spread, n);
     PART(h, (size_t)steps);
+    if (p->spec.flags & SPR__WINDOW_EVENTS) {
+        PART(clean, (size_t)p->spec.context);
+        PART(lift, (size_t)(p->spec.context + p->spec.horizon));
+        PART(ahead, rows);
+    }
     if (p->encoder.units) {
         int inputs = spr__encoder_inputs(&p->encoder, &p->spec), units = p->encoder.units;
         PART(sequence, n * sequence_floats(p));
@@ -157,14 +166,24 @@ static void look_back(const struct spr__qnet_header *p, const struct spr__cases 
     r->end[i] = behind < 0 ? w->origin : c->carried[i].at + (int64_t)behind * e->every;
 }
 
+static const double *without_events(const struct spr__qnet_header *p, const struct spr__cases *c, int64_t i,
+                                    const double *history, struct spr__window *w, struct room *r) {
+    memcpy(r->clean, history, sizeof *history * (size_t)p->spec.context);
+    w->learnt = spr__event_take_out(c->events, &p->spec, c->origin[i], r->clean, r->lift, r->memory);
+    w->lift = r->lift;
+    memcpy(r->ahead + i * c->horizon, r->lift + p->spec.context, sizeof *r->lift * (size_t)c->horizon);
+    return r->clean;
+}
+
 /* Summaries and features of all cases. */
 static void look(const struct spr__qnet_header *p, const struct spr__cases *c, struct room *r) {
     for (int32_t h = 0; h < c->horizon; h++)
         r->h[h] = h;
     for (int64_t i = 0; i < c->count; i++) {
-        struct spr__window w = {.origin = c->origin[i], .resource = c->resource[i]};
+        struct spr__window w = {.origin = c->origin[i], .resource = c->resource[i], .events = c->events};
         const double *history = c->history[i] + c->steps - p->spec.context;
-        spr__window_open(&w, &p->spec, c->kernels, history, c->unit[i], r->memory);
+        spr__window_open(&w, &p->spec, c->kernels, r->lift ? without_events(p, c, i, history, &w, r) : history,
+                         c->unit[i], r->memory);
         spr__window_summary(&w, r->summaries + i * p->shape.summaries);
         spr__window_steps(&w, r->h, c->horizon, r->features + i * c->horizon * p->shape.features,
                           r->base + i * c->horizon);
@@ -194,14 +213,17 @@ static void answer(const void *payload, const struct spr__cases *c, void *memory
     for (int64_t i = 0; i < c->count; i++)
         for (int64_t k = i * steps * n; k < (i + 1) * steps * n; k++)
             quantiles[k] = (double)r.answer[k] * r.spread[i] + r.level[i];
+    for (int64_t k = 0; r.ahead && k < c->count * steps; k++)
+        for (int32_t j = 0; j < n && (r.ahead[k] < 0 || r.ahead[k] > 0); j++)
+            quantiles[k * n + j] *= exp((double)r.ahead[k]);
 }
 
 const struct spr__member_ops spr__member_qnet = {
-    {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, cells, answer};
+    {'Q', 'N', 'E', 'T'}, SPR_MODEL_NET, spr__qnet_check, levels, horizon, context, room, cells, events, answer};
 const struct spr__member_ops spr__member_lstm = {
-    {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, cells, answer};
+    {'L', 'S', 'T', 'M'}, SPR_MODEL_LSTM, spr__lstm_check, levels, horizon, context, room, cells, events, answer};
 const struct spr__member_ops spr__member_hybrid = {
-    {'H', 'Y', 'B', 'R'}, SPR_MODEL_HYBRID, spr__hybrid_check, levels, horizon, context, room, cells, answer};
+    {'H', 'Y', 'B', 'R'}, SPR_MODEL_HYBRID, spr__hybrid_check, levels, horizon, context, room, cells, events, answer};
 
 const struct spr__member_ops *spr__member_of(const struct spr__qnet_header *h) {
     return h->spec.flags & SPR__WINDOW_HYBRID ? &spr__member_hybrid

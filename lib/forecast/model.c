@@ -77,7 +77,7 @@ static const struct {
     spr__model_check *check;
 } checkers[] = {
     {"INFO", check_info},      {"GLOB", spr__global_check}, {"QNET", spr__qnet_check},
-    {"LSTM", spr__lstm_check}, {"HYBR", spr__hybrid_check},
+    {"LSTM", spr__lstm_check}, {"HYBR", spr__hybrid_check}, {"EVNT", spr__event_channel_check},
 };
 
 static int check_payload(const spr_context *ctx, const char *name, const struct entry *e, const void *payload) {
@@ -354,7 +354,9 @@ int spr_model_describe(const spr_model *m, struct spr_model_info *out) {
                                     .naive_loss = i.naive_loss,
                                     .coverage95 = i.coverage95,
                                     .text = (const char *)p + sizeof i + (size_t)i.level_count * sizeof(double),
-                                    .newest_step = i.newest_step};
+                                    .newest_step = i.newest_step,
+                                    .events =
+                                        spr__model_section(m, "EVNT", 0, NULL) ? SPR_EVENTS_INSIDE : SPR_EVENTS_AROUND};
     return spr__out_copy(out, &newest, sizeof newest);
 }
 

@@ -6,6 +6,7 @@
 #include "forecast/answer.h"
 #include "forecast/calibration.h"
 #include "forecast/encoder.h"
+#include "forecast/event_track.h"
 #include "forecast/window.h"
 
 enum { MEMBERS_MAX = 256, BATCH_ROWS = 1024, BATCH_CASES = 64 };
@@ -37,6 +38,9 @@ struct asker {
     struct spr__carried *carried; /* [carriers][series] where recurrent states stand; NULL = they are read anew */
     float *cells;                 /* of each carrier [series][its cells], one behind the other */
     int64_t carriers, cell_count; /* members that carry, and numbers of one series */
+    const struct spr__event_channel *channel; /* NULL = the members do not look at events */
+    spr_calendar *calendar;                   /* NULL = there are none */
+    int64_t calendar_origin_ns;
 };
 
 /* ---- open and close ---- */
@@ -58,6 +62,7 @@ static void close_asker(void *state) {
     spr_context *ctx = a->ctx;
     drop_rows(a);
     spr__free(ctx, a->members, MEMBERS_MAX, sizeof *a->members);
+    spr_calendar_unref(a->calendar);
     spr_model_unref(a->model);
     spr__free(ctx, a, 1, sizeof *a);
     spr_context_unref(ctx);
@@ -77,7 +82,7 @@ static int find_members(struct asker *a, int32_t kind) {
             if (!payload)
                 break;
             if (kinds[k]->levels(payload) != a->global->levels || kinds[k]->horizon(payload) < a->global->horizon ||
-                kinds[k]->context(payload) > a->global->context)
+                kinds[k]->context(payload) > a->global->context || (kinds[k]->events(payload) && !a->channel))
                 return spr__fail(a->ctx, SPR_E_CORRUPT, "the model's nets do not fit each other");
             if (kind == SPR_MODEL_AUTO || kind == kinds[k]->kind)
                 add_member(a, kinds[k], payload);
@@ -97,6 +102,10 @@ static int take_config(struct asker *a, const struct spr_forecaster_env *env, co
         return spr__fail(
             a->ctx, SPR_E_ARG, "the model forecasts %d steps of %.9g s ahead; asked are %d steps of %.9g s",
             (int)a->global->horizon, (double)a->global->step_ns / 1e9, (int)env->horizon, (double)env->step_ns / 1e9);
+    a->channel = spr__model_section(a->model, "EVNT", 0, NULL);
+    if (a->channel && o->calendar)
+        a->calendar = spr_calendar_ref((spr_calendar *)(uintptr_t)o->calendar);
+    a->calendar_origin_ns = o->calendar_origin_ns;
     a->horizon = env->horizon, a->level_count = env->level_count, a->levels = env->levels;
     if (o->carry < 0 || o->carry > 1 || o->reserved)
         return spr__fail(a->ctx, SPR_E_ARG, "spr_model_opts: carry is %d, reserved %d", (int)o->carry,
@@ -203,6 +212,7 @@ static int update(void *state, const struct spr_panel *p) {
 struct asking {
     struct asker *a;
     const double *now;
+    const struct spr__event_track *events;
     struct spr_forecaster_output *out;
     int64_t batch; /* series a batch */
     bool carry;
@@ -338,6 +348,7 @@ static void ask_batch(void *arg, size_t batch) {
                                .resource = b.resource,
                                .unit = b.unit,
                                .horizon = a->horizon,
+                               .events = k->events,
                                .whole = b.whole};
         for (size_t m = 0; m < a->member_count; m++) {
             bool again = m && a->members[m - 1].ops == a->members[m].ops;
@@ -356,8 +367,8 @@ static void ask_batch(void *arg, size_t batch) {
     bench_drop(a, n, &b, room);
 }
 
-static int ask(struct asker *a, const double *now, bool carry, struct spr_forecaster_output *out) {
-    struct asking k = {.a = a, .now = now, .out = out, .carry = carry};
+static int ask_all(struct asker *a, struct asking *given) {
+    struct asking k = *given;
     k.batch = SPR_MIN(SPR_MAX(1, BATCH_ROWS / a->horizon), BATCH_CASES);
     size_t batches = (size_t)((a->series + k.batch - 1) / k.batch);
     k.rc = spr__alloc(a->ctx, batches, sizeof *k.rc);
@@ -369,6 +380,30 @@ static int ask(struct asker *a, const double *now, bool carry, struct spr_foreca
         rc = k.rc[i];
     spr__free(a->ctx, k.rc, batches, sizeof *k.rc);
     return rc;
+}
+
+/* The calendar knows the steps ahead as it knows those behind. */
+static int ask(struct asker *a, const double *now, bool carry, struct spr_forecaster_output *out) {
+    struct asking k = {.a = a, .now = now, .out = out, .carry = carry};
+    struct spr__event_track track;
+    if (!a->calendar)
+        return ask_all(a, &k);
+    int rc = spr__event_track_make(a->ctx, a->calendar, a->calendar_origin_ns, a->global->step_ns, a->channel,
+                                   a->origin - a->keep, a->keep + a->horizon, &track);
+    if (rc < 0)
+        return rc;
+    k.events = &track;
+    rc = ask_all(a, &k);
+    spr__event_track_drop(a->ctx, &track);
+    return rc;
+}
+
+int spr__model_takes_events(const spr_context *ctx, const void *config) {
+    struct spr_model_opts o;
+    int rc = spr__opts_copy(ctx, "spr_model_opts", config, &o, sizeof o);
+    if (rc < 0)
+        return rc;
+    return o.calendar && o.model && spr__model_section(o.model, "EVNT", 0, NULL) ? 1 : 0;
 }
 
 /* What has not happened for good (`now`) is never taken into a state. */

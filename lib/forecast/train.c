@@ -24,6 +24,10 @@ struct spr_trainer {
     struct spr__train_data data;
     struct spr__train_plan plan;
     spr_model *begin; /* whose weights to go on from, or NULL */
+    bool inside;      /* events are inputs of the nets */
+    struct spr__event_channel channel;
+    struct spr__event_track **tracks;
+    size_t track_count, track_room;
     bool planned, done;
     int32_t member; /* the one in work */
     struct spr__train_pool pool;
@@ -69,15 +73,29 @@ static int take_opts(spr_context *ctx, const struct spr_trainer_opts *given, str
         o->level_count = (int32_t)SPR_ARRAY_LEN(default_levels), o->levels = default_levels;
     if (o->effort == 0)
         o->effort = 1;
+    if (o->events < SPR_EVENTS_AUTO || o->events > SPR_EVENTS_INSIDE)
+        return spr__fail(ctx, SPR_E_ARG, "spr_trainer_opts: events is %d", (int)o->events);
     if (o->step_ns < 0 || o->horizon < 1 || o->horizon > SPR__WINDOW_HORIZON_MAX || o->level_count < 1 ||
         o->level_count > SPR__QNET_LEVELS_MAX || !o->levels || o->members < 0 || o->members > SPR__TRAIN_MEMBERS_MAX ||
         (o->context && (o->context < 2 || o->context > SPR__WINDOW_CONTEXT_MAX)) ||
-        !(o->effort > 0 && o->effort <= 1000) || (o->early_stop && o->early_stop != SPR_NONE) || o->reserved ||
+        !(o->effort > 0 && o->effort <= 1000) || (o->early_stop && o->early_stop != SPR_NONE) ||
         o->kind < SPR_MODEL_AUTO || o->kind > SPR_MODEL_HYBRID)
         return spr__fail(
             ctx, SPR_E_ARG,
             "spr_trainer_opts: step, horizon, levels, members, context, effort or early_stop are out of range");
     return spr__levels_check(ctx, o->levels, o->level_count);
+}
+
+/* Where nobody says, as it was measured (doc/algorithms/lstm.md, "Events"). */
+static bool takes_events(const struct spr_trainer_opts *o) {
+    if (o->start)
+        return spr__model_section(o->start, "EVNT", 0, NULL);
+    return o->events == SPR_EVENTS_INSIDE && o->kind != SPR_MODEL_HYBRID;
+}
+
+static struct spr__event_channel channel_of(const struct spr_trainer_opts *o) {
+    const struct spr__event_channel *c = o->start ? spr__model_section(o->start, "EVNT", 0, NULL) : NULL;
+    return c ? *c : (struct spr__event_channel){.reach_ns = SPR__EVENT_REACH_NS, .form = SPR__EVENT_FORM};
 }
 
 int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, spr_trainer **out) {
@@ -101,6 +119,7 @@ int spr_trainer_create(spr_context *ctx, const struct spr_trainer_opts *opts, sp
                                      .levels = o.level_count,
                                      .median = spr__median_of(o.levels, o.level_count)};
     t->begin = o.start ? spr_model_ref((spr_model *)(uintptr_t)o.start) : NULL;
+    t->inside = takes_events(&o), t->channel = channel_of(&o);
     for (int32_t k = 0; k < o.level_count; k++)
         t->global.level[k] = o.levels[k], t->global.factor[k] = 1;
     *out = t;
@@ -119,6 +138,11 @@ void spr_trainer_destroy(spr_trainer *t) {
     for (size_t i = 0; i < t->data.count; i++)
         drop_series(ctx, &t->data.series[i]);
     spr__free(ctx, t->data.series, t->data.room, sizeof *t->data.series);
+    for (size_t i = 0; i < t->track_count; i++) {
+        spr__event_track_drop(ctx, t->tracks[i]);
+        spr__free(ctx, t->tracks[i], 1, sizeof *t->tracks[i]);
+    }
+    spr__free(ctx, t->tracks, t->track_room, sizeof *t->tracks);
     spr__train_pool_drop(ctx, &t->pool);
     spr__train_net_drop(ctx, &t->net);
     spr__train_stop_drop(ctx, &t->stop);
@@ -140,7 +164,8 @@ static int64_t season_of(const spr_trainer *t) {
 static bool holds(const spr_trainer *t) { return 2 * (int64_t)t->horizon < season_of(t); }
 
 /* One row, up to `until`; a row without any value is left out. */
-static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_training_opts *o, int64_t row) {
+static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_training_opts *o, int64_t row,
+                   const struct spr__event_track *events) {
     int64_t n = o->until ? SPR_MIN(o->until[row], p->steps) : p->steps;
     while (n > 0 && isnan(spr__panel_value(p, row, n - 1)))
         n--;
@@ -149,7 +174,8 @@ static int add_row(spr_trainer *t, const struct spr_panel *p, const struct spr_t
     int rc = spr__reserve(t->ctx, (void **)&t->data.series, &t->data.room, t->data.count + 1, sizeof *t->data.series);
     if (rc < 0)
         return rc;
-    struct spr__train_series s = {.n = n, .first_step = o->first_step, .resource = o->resource ? o->resource[row] : -1};
+    struct spr__train_series s = {
+        .n = n, .first_step = o->first_step, .resource = o->resource ? o->resource[row] : -1, .events = events};
     s.y = spr__alloc(t->ctx, (size_t)n, sizeof *s.y);
     s.marks = spr__alloc(t->ctx, (size_t)n, 1);
     if (!s.y || !s.marks) {
@@ -194,12 +220,12 @@ static bool unlike(const struct spr__train_data *d) {
     return most > UNLIKE * least;
 }
 
-/* The panel without what events did to it. What lies at or after `until` is not looked at. */
-static int without_events(const spr_trainer *t, const struct spr_training_opts *o, struct spr_panel *p, double **bare) {
+/* A copy of a panel without what lies at or after `until`, and what events do to its series. */
+static int learn_effects(const spr_trainer *t, const struct spr_training_opts *o, struct spr_panel *p, double **copy,
+                         spr_event_effects **effects) {
     struct spr_event_effects_opts eo = {
         .size = sizeof eo, .calendar = o->calendar, .step_ns = t->step_ns, .origin_ns = o->calendar_origin_ns};
     size_t cells = (size_t)p->series * (size_t)p->steps;
-    spr_event_effects *e = NULL;
     double *y = spr__alloc(t->ctx, cells, sizeof *y);
     if (!y)
         return spr__nomem(t->ctx);
@@ -209,14 +235,47 @@ static int without_events(const spr_trainer *t, const struct spr_training_opts *
     struct spr_panel all = *p;
     all.data = y, all.dtype = SPR_F64, all.valid = NULL;
     all.series_stride = p->steps * (int64_t)sizeof *y, all.step_stride = sizeof *y;
-    int rc = spr_event_effects_create(t->ctx, &eo, &e);
-    if (rc == SPR_OK && (rc = spr_event_effects_fit(e, &all, o->first_step)) == SPR_OK)
-        rc = spr__event_clean(e, &all, o->first_step, false, y);
-    spr_event_effects_destroy(e);
-    if (rc < 0)
-        spr__free(t->ctx, y, cells, sizeof *y);
+    int rc = spr_event_effects_create(t->ctx, &eo, effects);
+    if (rc == SPR_OK && (rc = spr_event_effects_fit(*effects, &all, o->first_step)) == SPR_OK)
+        *p = all, *copy = y;
     else
-        *p = all, *bare = y;
+        spr__free(t->ctx, y, cells, sizeof *y);
+    return rc;
+}
+
+/* The panel without what events did to it. */
+static int without_events(const spr_trainer *t, const struct spr_training_opts *o, struct spr_panel *p, double **bare) {
+    spr_event_effects *e = NULL;
+    size_t cells = (size_t)p->series * (size_t)p->steps;
+    int rc = learn_effects(t, o, p, bare, &e);
+    if (rc == SPR_OK && (rc = spr__event_clean(e, p, o->first_step, false, *bare)) < 0) {
+        spr__free(t->ctx, *bare, cells, sizeof **bare);
+        *bare = NULL;
+    }
+    spr_event_effects_destroy(e);
+    return rc;
+}
+
+/* The events that all rows of a panel live through, and what the fleet shows of their kinds. */
+static int keep_events(spr_trainer *t, const struct spr_panel *given, const struct spr_training_opts *o,
+                       const struct spr__event_track **out) {
+    struct spr_panel p = *given;
+    double *copy = NULL;
+    spr_event_effects *e = NULL;
+    int rc = spr__reserve(t->ctx, (void **)&t->tracks, &t->track_room, t->track_count + 1, sizeof *t->tracks);
+    if (rc == SPR_OK && (rc = learn_effects(t, o, &p, &copy, &e)) == SPR_OK)
+        spr__event_channel_learn(&t->channel, o->calendar, e);
+    spr__free(t->ctx, copy, (size_t)p.series * (size_t)p.steps, sizeof *copy);
+    spr_event_effects_destroy(e);
+    struct spr__event_track *track = rc == SPR_OK ? spr__alloc(t->ctx, 1, sizeof *track) : NULL;
+    if (!track)
+        return rc < 0 ? rc : spr__nomem(t->ctx);
+    rc = spr__event_track_make(t->ctx, o->calendar, o->calendar_origin_ns, t->step_ns, &t->channel, o->first_step,
+                               p.steps, track);
+    if (rc < 0)
+        spr__free(t->ctx, track, 1, sizeof *track);
+    else
+        *out = t->tracks[t->track_count++] = track;
     return rc;
 }
 
@@ -237,10 +296,11 @@ int spr_trainer_add(spr_trainer *t, const struct spr_panel *panel, const struct 
                              (long long)s);
     double *bare = NULL;
     size_t cells = (size_t)p.series * (size_t)p.steps, before = t->data.count;
-    if (o.calendar && (rc = without_events(t, &o, &p, &bare)) < 0)
+    const struct spr__event_track *events = NULL;
+    if (o.calendar && (rc = t->inside ? keep_events(t, &p, &o, &events) : without_events(t, &o, &p, &bare)) < 0)
         return rc;
     for (int64_t s = 0; s < p.series && rc == SPR_OK; s++)
-        rc = add_row(t, &p, &o, s);
+        rc = add_row(t, &p, &o, s, events);
     share_unit(&t->data, before);
     spr__free(t->ctx, bare, cells, sizeof *bare);
     return rc;
@@ -319,6 +379,8 @@ static int plan(spr_trainer *t) {
         return rc;
     if (t->begin)
         spr__train_go_on(t->begin, &t->plan);
+    for (int32_t i = 0; t->track_count && i < t->plan.members; i++)
+        t->plan.member[i].spec.flags |= SPR__WINDOW_EVENTS;
     weigh_series(t);
     t->total = 0, t->global.context = 0;
     for (int32_t i = 0; i < t->plan.members; i++) {
@@ -524,8 +586,9 @@ int64_t spr_trainer_stopped(const spr_trainer *t, int64_t *planned) {
 
 int spr_trainer_finish(spr_trainer *t, spr_model **out) {
     static const char *const names[] = {"", "quantile net", "LSTM", "hybrid"};
-    struct spr__section s[SPR__TRAIN_NETS_MAX + 1] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
+    struct spr__section s[SPR__TRAIN_NETS_MAX + 2] = {{{'G', 'L', 'O', 'B'}, 0, NULL, 0}};
     char text[256];
+    bool events = false;
     uint32_t count[SPR_MODEL_HYBRID + 1] = {0};
     int kinds = 0, at = 0;
     if (!t)
@@ -554,16 +617,19 @@ int spr_trainer_finish(spr_trainer *t, spr_model **out) {
         s[used] = (struct spr__section){.index = count[ops->kind]++, .data = t->payload[i], .size = t->bytes[i]};
         memcpy(s[used++].tag, ops->tag, sizeof ops->tag);
         info.weights += (int64_t)((t->bytes[i] - SPR__QNET_AT) / sizeof(float));
+        events = events || ops->events(t->payload[i]);
     }
     info.members = (int32_t)used - 1;
+    if (events)
+        s[used++] = (struct spr__section){{'E', 'V', 'N', 'T'}, 0, &t->channel, sizeof t->channel};
     for (int32_t k = SPR_MODEL_NET; k <= SPR_MODEL_HYBRID; k++) {
         if (!count[k])
             continue;
         info.kind = kinds++ ? SPR_MODEL_AUTO : k;
         at += snprintf(text + at, sizeof text - (size_t)at, "%s x %u, ", names[k], (unsigned)count[k]);
     }
-    at += snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps", (long long)t->data.count,
-                   (long long)t->global.context);
+    at += snprintf(text + at, sizeof text - (size_t)at, "%lld series, looks back %lld steps%s",
+                   (long long)t->data.count, (long long)t->global.context, events ? " and at events" : "");
     if (t->stopped >= 0)
         snprintf(text + at, sizeof text - (size_t)at, ", stopped after %lld of %lld minibatches", (long long)t->stopped,
                  (long long)t->plan.member[0].iterations);

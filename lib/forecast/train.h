@@ -4,17 +4,19 @@
 #define SPR_LIB_FORECAST_TRAIN_H
 
 #include "forecast/encoder.h"
+#include "forecast/event_track.h"
 #include "forecast/member.h"
 #include "forecast/qnet.h"
 #include "forecast/window.h"
 
 enum { SPR__MARK_FILLED = 1, SPR__MARK_CENSORED = 2 };
 struct spr__train_series {
-    double *y;          /* [n] gaps closed */
-    uint8_t *marks;     /* [n] SPR__MARK_* */
-    int64_t n;          /* steps that may be used */
-    int64_t first_step; /* of y[0] since 1970 */
-    int32_t resource;   /* ::spr_resource or -1 */
+    double *y;                             /* [n] gaps closed */
+    uint8_t *marks;                        /* [n] SPR__MARK_* */
+    int64_t n;                             /* steps that may be used */
+    int64_t first_step;                    /* of y[0] since 1970 */
+    int32_t resource;                      /* ::spr_resource or -1 */
+    const struct spr__event_track *events; /* NULL = none */
     double mean_abs;
     double unit;  /* mean |y| of the panel it came with, of the rows of its resource */
     double draw;  /* how often windows are drawn from it, relative to others */

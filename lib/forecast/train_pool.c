@@ -2,7 +2,17 @@
 /* Training windows: which, from whom, what they weigh. Window i depends on the seed and i only. */
 #include "forecast/train.h"
 
-enum { WORKERS = 16, TRIES = 24, DRAW_SERIES = 1, DRAW_ORIGIN, DRAW_MIX, DRAW_SHARE, DRAW_STEP, DRAWS = 512 };
+enum {
+    WORKERS = 16,
+    TRIES = 24,
+    JOINS = 8,
+    DRAW_SERIES = 1,
+    DRAW_ORIGIN,
+    DRAW_MIX,
+    DRAW_SHARE,
+    DRAW_STEP,
+    DRAWS = 512
+};
 
 struct drawing {
     const struct spr__train_data *data;
@@ -88,6 +98,23 @@ static double mean_apart(const double *y, int64_t n) {
     return sum / (double)n;
 }
 
+/* Where a second series joins: at the same time of day; a sum must live through the events that its first part does, so
+ * the second one through the same or through none. */
+static int64_t join_at(const struct drawing *d, size_t window, const struct spr__train_series *first, int64_t origin,
+                       const struct spr__train_series *other) {
+    const struct spr__window_spec *spec = &d->setting->spec;
+    int64_t season = SPR_MAX(spec->day, 1), phase = (first->first_step + origin) % season,
+            from = origin - spec->context;
+    for (uint64_t k = 0; k < JOINS; k++) {
+        int64_t o = draw_origin(d, other, window, DRAW_MIX + 8 + k, phase < 0 ? phase + season : phase);
+        if (o < 0 || !(spec->flags & SPR__WINDOW_EVENTS) ||
+            spr__event_track_agrees(first->events, first->first_step + from, other->events,
+                                    other->first_step + o - spec->context, spec->context + spec->horizon))
+            return o;
+    }
+    return -1;
+}
+
 /* Add a second series of the same resource and time of day, stretched to the first one's spread. Its gaps come along.
  */
 static void mix_in(const struct drawing *d, size_t window, const struct spr__train_series *first, int64_t origin,
@@ -102,8 +129,7 @@ static void mix_in(const struct drawing *d, size_t window, const struct spr__tra
     }
     if (!other)
         return;
-    int64_t season = SPR_MAX(spec->day, 1), phase = (first->first_step + origin) % season;
-    int64_t o = draw_origin(d, other, window, DRAW_MIX + 8, phase < 0 ? phase + season : phase);
+    int64_t o = join_at(d, window, first, origin, other);
     if (o < 0)
         return;
     double share = .05 + .9 * roll(d, window, DRAW_SHARE, 1), mine = mean_apart(y, spec->context);
@@ -147,9 +173,16 @@ static void build(struct drawing *d, size_t window, double *y, uint8_t *marks, f
     if (roll(d, window, DRAW_MIX, 0) < g->mixed)
         mix_in(d, window, s, o, y, marks);
     double unit = d->data->unit[spr__resource_row(s->resource)];
-    struct spr__window w = {.origin = s->first_step + o, .resource = s->resource};
+    struct spr__window w = {.origin = s->first_step + o, .resource = s->resource, .events = s->events};
     int32_t h[SPR__WINDOW_HORIZON_MAX];
     draw_steps(d, window, h);
+    float *lift =
+        g->spec.flags & SPR__WINDOW_EVENTS ? (float *)(y + span + (span + 7) / 8) : NULL; /* behind the marks */
+    if (lift) {
+        w.learnt = spr__event_take_out(s->events, &g->spec, w.origin, y, lift, memory), w.lift = lift;
+        for (int64_t t = context; t < span; t++)
+            y[t] /= exp((double)lift[t]);
+    }
     spr__window_open(&w, &g->spec, d->kernels, y, unit, memory);
     spr__window_summary(&w, p->s + (int64_t)window * p->summaries);
     if (p->sequence) {

@@ -79,7 +79,8 @@ static void answer_case(struct measuring *m, int64_t i) {
                              .origin = &first,
                              .resource = &s->resource,
                              .unit = &unit,
-                             .horizon = horizon};
+                             .horizon = horizon,
+                             .events = s->events};
     double *q = m->q + i * horizon * n, change = spr__mean_change(history, context, lag);
     for (int32_t k = 0; k < m->member_count; k++) {
         double *each = k ? m->other : q;

@@ -15,7 +15,7 @@ bool spr__window_spec_ok(const struct spr__window_spec *s) {
            s->context <= SPR__WINDOW_CONTEXT_MAX && s->norm >= 2 && s->norm <= s->context && s->day >= 0 &&
            s->day <= s->context && s->shifts >= 1 && s->shifts <= SPR__WINDOW_SHIFTS_MAX && s->shifts % 2 == 1 &&
            s->stride >= 1 && (s->day == 0 || (int64_t)(s->shifts / 2) * s->stride < s->day) && s->flags >= 0 &&
-           s->flags < 256 && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
+           s->flags < 2 * SPR__WINDOW_EVENTS && (!(s->flags & SPR__WINDOW_SEQUENCE) || s->context >= 2 * SEQUENCE) &&
            (!(s->flags & SPR__WINDOW_SINGLE) || (s->day > 0 && s->context >= week + s->day)) &&
            (!(s->flags & SPR__WINDOW_CALENDAR) || s->day > 0) && s->resource >= 0 && s->resource <= SPR_RESOURCES_MAX;
 }

@@ -17,7 +17,8 @@ enum spr__window_flag {
     SPR__WINDOW_SINGLE = 16,  /* days 3 to 7 one by one, neighbours of days 1 and 7 */
     SPR__WINDOW_LAST = 32,    /* level = mean of the last 12 steps instead of the whole window */
     SPR__WINDOW_HYBRID = 64,  /* answers start from Holt-Winters over the window */
-    SPR__WINDOW_STAY = 128    /* level = the last value, spread = how much a step changes, answers start from there */
+    SPR__WINDOW_STAY = 128,   /* level = the last value, spread = how much a step changes, answers start from there */
+    SPR__WINDOW_EVENTS = 256  /* what a calendar says of the steps; events are taken out of the window and put back */
 };
 
 /* Stored in model files as it is: eight 32-bit numbers. */
@@ -42,6 +43,9 @@ bool spr__window_spec_ok(const struct spr__window_spec *spec);
 int32_t spr__window_summaries(const struct spr__window_spec *spec); /* numbers in S */
 int32_t spr__window_features(const struct spr__window_spec *spec);  /* numbers in a row of D */
 
+enum { SPR__EVENT_NUMBERS = 4, SPR__EVENT_FEATURES = 7 };
+struct spr__event_track; /* event_track.h */
+
 struct spr__window {
     const struct spr__window_spec *spec;
     const struct spr__net_kernels *kernels;
@@ -51,10 +55,13 @@ struct spr__window {
     int64_t origin;        /* step of the first target on the grid of the calendar */
     int32_t resource;      /* ::spr_resource or -1 */
     double unit;           /* a typical value of the resource; makes the level set free of units */
-    float *z;              /* [context] */
-    float *scratch;        /* [context] */
-    float *wave;           /* of Holt-Winters, scaled: [day or 1] season from the first step ahead on, ... */
-    float smooth, error;   /* ... its level at the end, and its usual error one step ahead in the last day */
+    const struct spr__event_track *events; /* NULL = there are none */
+    const float *lift;   /* [context + horizon] logs of the factors that were taken out of the context; NULL = none */
+    float learnt;        /* how much there was to learn them from, 0..1 */
+    float *z;            /* [context] */
+    float *scratch;      /* [context] */
+    float *wave;         /* of Holt-Winters, scaled: [day or 1] season from the first step ahead on, ... */
+    float smooth, error; /* ... its level at the end, and its usual error one step ahead in the last day */
 };
 /* What Holt-Winters needs besides; 0 without ::SPR__WINDOW_HYBRID. */
 size_t spr__window_smooth_floats(const struct spr__window_spec *spec);

@@ -3,14 +3,14 @@
  * Features D of each step ahead: what the same phase showed in past days. Sixteen steps are made side by side, one in
  * each lane, so that the many small sorts become one sorting network over rows of sixteen numbers.
  */
-#include "forecast/window.h"
+#include "forecast/event_track.h"
 
 enum {
     LANES = SPR__WINDOW_LANES,
     DAYS = 14,
     WEEK = 7,
     MOST = DAYS * SPR__WINDOW_SHIFTS_MAX,
-    ROWS = 64,
+    ROWS = 80,
     SHORT_SPANS = 6
 };
 static const float many_levels[] = {.1f, .5f, .75f, .9f, .95f, .99f};
@@ -35,7 +35,8 @@ static int32_t rounded(const struct spr__window_spec *s) { /* features that go t
 }
 
 int32_t spr__window_features(const struct spr__window_spec *s) {
-    return rounded(s) + 2 + (s->flags & SPR__WINDOW_CALENDAR ? 4 : 0);
+    return rounded(s) + 2 + (s->flags & SPR__WINDOW_CALENDAR ? 4 : 0) +
+           (s->flags & SPR__WINDOW_EVENTS ? SPR__EVENT_FEATURES : 0);
 }
 
 /* ---- sorting side by side ---- */
@@ -266,6 +267,23 @@ static void smoothed_set(struct group *g) {
     memcpy(*g->base, forecast, sizeof(lanes));
 }
 
+/* What the calendar says of the steps, and the lift that was learnt from the window. */
+static void event_set(struct group *g) {
+    const struct spr__window *w = g->w;
+    float *row[SPR__EVENT_FEATURES];
+    for (int32_t k = 0; k < SPR__EVENT_FEATURES; k++)
+        row[k] = next(g);
+    for (int32_t j = 0; j < LANES; j++) {
+        float number[SPR__EVENT_NUMBERS];
+        spr__event_numbers(w->events, w->origin + g->h[j], 1, number);
+        for (int32_t k = 0; k < SPR__EVENT_NUMBERS; k++)
+            row[k][j] = number[k];
+        row[4][j] = spr__event_progress(w->events, w->origin + g->h[j]);
+        row[5][j] = w->lift ? w->lift[w->spec->context + g->h[j]] : 0;
+        row[6][j] = w->lift ? w->learnt : 0;
+    }
+}
+
 static void times(struct group *g) {
     const struct spr__window_spec *s = g->w->spec;
     float *share = next(g), *logs = next(g), per = s->horizon > 1 ? 1 / logf((float)s->horizon) : 0;
@@ -299,6 +317,8 @@ void spr__window_steps(const struct spr__window *w, const int32_t *h, int32_t co
             smoothed_set(&g);
         w->kernels->vasinh((int64_t)smooth * LANES, g.f[0], g.f[0]);
         times(&g);
+        if (w->spec->flags & SPR__WINDOW_EVENTS)
+            event_set(&g);
         for (int32_t j = 0; j < n; j++) {
             base[i + j] = w->spec->flags & SPR__WINDOW_STAY ? 0 : first[j];
             for (int32_t k = 0; k < width; k++)

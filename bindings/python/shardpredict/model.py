@@ -11,7 +11,7 @@ import numpy as np
 from ._arrays import Floats, doubles, panel
 from ._base import NONE, Maker, Product, blank, c_text, fill, options, read, struct
 from ._core import ffi, lib
-from ._enums import ModelKind
+from ._enums import ModelEvents, ModelKind
 from .context import Context
 from .events import Calendar
 from .ops import Table
@@ -37,6 +37,7 @@ class ModelInfo:
     coverage95: float
     text: str
     newest_step: int
+    events: ModelEvents
 
 
 class Model(Product):
@@ -98,10 +99,11 @@ def _per_series(ctype: str, values: Optional[Sequence[int]], rows: int, what: st
 
 
 def asks(model: Model, *, resource: Optional[Sequence[int]] = None, kind: ModelKind = ModelKind.AUTO, signed: bool = False,
-         carry: bool = False) -> Table:
+         carry: bool = False, calendar: Optional[Calendar] = None, calendar_origin_ns: int = 0) -> Table:
     """The method that asks a model; `resource` has one Resource (or -1) for each series of the panels it will be fitted on.
 
-    `carry`: the states of LSTM members go on with each new sample instead of being read anew from the window."""
+    `carry`: the states of LSTM members go on with each new sample instead of being read anew from the window. `calendar`: for a
+    model whose nets look at events (`ModelInfo.events`); step 0 of the panels' grid begins at `calendar_origin_ns`."""
     keep: list[Any] = [model]
     c = blank("spr_model_opts")
     c.model = model._ptr
@@ -109,6 +111,10 @@ def asks(model: Model, *, resource: Optional[Sequence[int]] = None, kind: ModelK
     c.kind = int(kind)
     c.signed_values = NONE if signed else 0
     c.carry = int(carry)
+    c.calendar_origin_ns = calendar_origin_ns
+    if calendar is not None:
+        c.calendar = calendar._ptr
+        keep.append(calendar)
     keep.append(c)
     return Table(lib.spr_forecaster_model(), c, keep)
 
@@ -121,10 +127,11 @@ class Trainer(Maker):
 
     def __init__(self, context: Context, *, step_ns: int = 0, horizon: int = 0, kind: ModelKind = ModelKind.AUTO,
                  levels: Optional[Sequence[float]] = None, members: int = 0, look_back: int = 0, effort: float = 0,
-                 start: Optional[Model] = None, early_stop: bool = True) -> None:
+                 start: Optional[Model] = None, early_stop: bool = True, events: ModelEvents = ModelEvents.AUTO) -> None:
         self._p = None
         keep: list[Any] = []
-        opts = options("spr_trainer_opts", keep, step_ns=step_ns, horizon=horizon, kind=int(kind), members=members, effort=effort)
+        opts = options("spr_trainer_opts", keep, step_ns=step_ns, horizon=horizon, kind=int(kind), members=members, effort=effort,
+                       events=int(events))
         opts.early_stop = 0 if early_stop else NONE
         opts.context = look_back
         if start is not None:
@@ -138,7 +145,7 @@ class Trainer(Maker):
             signed: bool = False, censored: Any = None, calendar: Optional[Calendar] = None, calendar_origin_ns: int = 0) -> None:
         """Take [series][time] numbers in; `first_step` counts from 1970, `until` is the first column of each series not to be used.
 
-        What the events of `calendar` did is learnt and taken out first."""
+        `calendar`: the events that they live through; `events` of the trainer says what becomes of them."""
         keep: list[Any] = []
         p = panel(values, censored, keep)
         o = fill(blank("spr_training_opts"), {"first_step": first_step, "signed_values": NONE if signed else 0,
@@ -178,4 +185,4 @@ class Trainer(Maker):
         return Model(self.context, self.context._call("spr_model **", lib.spr_trainer_finish, self._ptr))
 
 
-__all__ = ["Model", "ModelInfo", "ModelKind", "Trainer", "asks"]
+__all__ = ["Model", "ModelEvents", "ModelInfo", "ModelKind", "Trainer", "asks"]

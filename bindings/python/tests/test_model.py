@@ -67,6 +67,29 @@ def test_lstm_states_are_carried_on_request(trained):
         carried.close()
 
 
+def test_nets_look_at_a_calendar(trained, tmp_path):
+    path = tmp_path / "noons.ics"
+    path.write_text("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:19700101T000000Z\r\nCATEGORIES:noon\r\nDTSTART:19700105T120000Z\r\nDTEND:19700105T140000Z\r\n"
+                    "RRULE:FREQ=WEEKLY\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n")
+    c, y = trained.context, fleet(3, 540)
+    y[:, [t for t in range(540) if t // 24 % 7 == 4 and t % 24 in (12, 13)]] *= 3
+    calendar = sp.Calendar.read(c, path)
+    with sp.Trainer(c, step_ns=HOUR, horizon=6, members=1, effort=0.02, kind=sp.ModelKind.LSTM,
+                    events=sp.ModelEvents.INSIDE) as t:
+        t.add(y[:, :500], calendar=calendar)
+        t.run()
+        m = t.finish()
+    assert m.info.events == sp.ModelEvents.INSIDE and trained.info.events == sp.ModelEvents.AROUND
+    answers = []
+    for known in (None, calendar):
+        f = sp.Forecaster(c, model.asks(m, calendar=known), step_ns=HOUR, horizon=6)
+        f.fit(y[:, :442])
+        answers.append(f.predict().quantiles)
+        f.close()
+    assert (answers[0] != answers[1]).any()
+    m.close()
+
+
 def test_a_file_holds_the_same_model(trained, tmp_path):
     path = tmp_path / "a.model"
     trained.save(path)

@@ -24,9 +24,14 @@ int model_fits(const struct forecast_job *job) {
     return EXIT_FAILED;
 }
 
+/* Events go around a model that does not look at them itself. */
+static bool wraps(const struct forecast_job *job) {
+    return job->calendar && job->model_info.events != SPR_EVENTS_INSIDE;
+}
+
 /* Gaps at the far end of the window are closed from what lies before it, so it is shown as much again; what events do
  * is learnt from all there is. */
-int64_t model_steps(const struct forecast_job *job) { return job->calendar ? INT64_MAX : 2 * job->model_info.context; }
+int64_t model_steps(const struct forecast_job *job) { return wraps(job) ? INT64_MAX : 2 * job->model_info.context; }
 
 struct model_asker {
     const struct forecast_job *job;
@@ -46,7 +51,12 @@ struct model_asker *model_asker_open(const struct forecast_job *job) {
     a->first_step = series_first_step(job->series);
     int kind = model_kind(job->method);
     a->name = model_kind_name(kind == SPR_MODEL_AUTO ? job->model_info.kind : kind);
-    struct spr_model_opts config = {.size = sizeof config, .model = job->model, .resource = a->resource, .kind = kind};
+    struct spr_model_opts config = {.size = sizeof config,
+                                    .model = job->model,
+                                    .resource = a->resource,
+                                    .kind = kind,
+                                    .calendar = job->calendar,
+                                    .calendar_origin_ns = series_grid_ns(job->series)};
     struct spr_forecaster_opts opts = {.size = sizeof opts,
                                        .step_ns = spr_series_step_ns(job->series),
                                        .horizon = job->horizon,
@@ -58,9 +68,9 @@ struct model_asker *model_asker_open(const struct forecast_job *job) {
                                      .inner = spr_forecaster_model(),
                                      .inner_config = &config,
                                      .origin_ns = series_grid_ns(job->series)};
-    if (job->calendar)
+    if (wraps(job))
         opts.config = &events;
-    if (spr_forecaster_create(job->ctx, job->calendar ? spr_forecaster_events() : spr_forecaster_model(), &opts,
+    if (spr_forecaster_create(job->ctx, wraps(job) ? spr_forecaster_events() : spr_forecaster_model(), &opts,
                               &a->forecaster) < 0) {
         tool_error(job->ctx, job->model_path);
         free(a);

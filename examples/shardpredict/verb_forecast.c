@@ -207,6 +207,8 @@ static int load_model(struct forecast_job *job, spr_model **model) {
     job->model_info.size = sizeof job->model_info;
     if (spr_model_load(job->ctx, args.model, model) < 0 || spr_model_describe(*model, &job->model_info) < 0)
         return tool_error(job->ctx, args.model);
+    if (job->model_info.events == SPR_EVENTS_INSIDE && !args.events)
+        fprintf(stderr, "shardpredict: %s: its nets look at events; without --events they see none\n", args.model);
     job->model = *model;
     return 0;
 }

@@ -10,7 +10,7 @@ enum { HORIZON_MAX = 100000, SLICE = 25 /* minibatches between two looks at the 
 
 static struct {
     const char **traces;
-    char *map, *where, *cases, *out, *kind, *start, *scenario, *events;
+    char *map, *where, *cases, *out, *kind, *start, *scenario, *events, *place;
     int horizon, groups, threads, json, whole;
     long long until, context, seed;
     double effort;
@@ -41,7 +41,9 @@ static struct poptOption table[] = {
     {"cases", 'c', POPT_ARG_STRING, &args.cases, 0,
      "use the series of this CSV (case,series,metric,origin) before their first origins only", "FILE"},
     {"events", 0, POPT_ARG_STRING, &args.events, 0,
-     "iCalendar file: learn without what its events do; forecast --events puts it back", "FILE"},
+     "iCalendar file: events that the series live through; forecast --events foresees them", "FILE"},
+    {"events-as", 0, POPT_ARG_STRING, &args.place, 0,
+     "inside (inputs of the nets), around (taken out first; forecast puts them back), auto (default)", "HOW"},
     {"horizon", 'H', POPT_ARG_INT, &args.horizon, 0, "most steps ahead it will be asked for (default 12)", "STEPS"},
     {"context", 0, POPT_ARG_LONGLONG, &args.context, 0,
      "steps before an origin that it looks at (default: what the data allow)", "STEPS"},
@@ -72,6 +74,15 @@ const char *model_kind_name(int kind) {
     return kind >= 0 && kind < (int)(sizeof kinds / sizeof kinds[0]) ? kinds[kind] : "unknown";
 }
 
+static const char *const places[] = {"auto", "around", "inside"}; /* enum spr_model_events */
+
+static int place(void) {
+    for (int k = 0; args.place && k < (int)(sizeof places / sizeof places[0]); k++)
+        if (!strcmp(places[k], args.place))
+            return k;
+    return args.place ? -1 : SPR_EVENTS_AUTO;
+}
+
 static int check_args(void) {
     if (!tool_count(args.traces) == !args.scenario)
         return tool_usage("train", "needs either --trace or --scenario");
@@ -84,6 +95,8 @@ static int check_args(void) {
         return tool_usage("train", "--groups adds series up, so --cases cannot hold some of them back");
     if (args.events && (args.scenario || args.groups))
         return tool_usage("train", "--events is about single series: --scenario and --groups do not go with it");
+    if (place() < 0 || (args.place && !args.events))
+        return tool_usage("train", "--events-as: auto, around or inside, and --events FILE with it");
     if (!args.out)
         return tool_usage("train", "--out FILE is required");
     if (args.horizon < (args.scenario ? 0 : 1) || args.horizon > HORIZON_MAX)
@@ -195,7 +208,8 @@ static int prepare(struct training *t, const spr_trace *trace, spr_trainer **tra
                                     .context = args.context,
                                     .effort = args.effort,
                                     .early_stop = args.whole ? SPR_NONE : 0,
-                                    .start = t->start};
+                                    .start = t->start,
+                                    .events = place()};
     t->series = spr_trace_series(trace);
     t->end = spr_trace_end(trace);
     t->rows = spr_series_count(t->series);

@@ -113,11 +113,11 @@ static void shape_kinds(struct spr__event_track *t, const spr_calendar *calendar
         int64_t lo = (int64_t)fmax(floor(s->start - reach - 1), (double)t->from);
         int64_t hi = (int64_t)fmin(ceil(s->end + reach + 1), (double)(t->from + t->steps));
         for (int32_t k = 0; k < SPR__EVENT_SHAPES; k++) {
-            float *x = t->shape + ((int64_t)kind * SPR__EVENT_SHAPES + k) * t->steps - t->from;
+            float *x = t->shape + ((int64_t)kind * SPR__EVENT_SHAPES + k) * t->steps;
             double lead = prior ? (double)prior->lead_s / step_s : leads[k] * reach;
             double lag = prior ? (double)prior->lag_s / step_s : lags[k] * reach;
             for (int64_t at = lo; at < hi; at++)
-                x[at] = fmaxf(x[at], (float)(s->confidence * spr__event_shape(s, at, lead, lag)));
+                x[at - t->from] = fmaxf(x[at - t->from], (float)(s->confidence * spr__event_shape(s, at, lead, lag)));
         }
     }
 }

@@ -81,6 +81,32 @@ struct spr_libvirt_status {
 /** Status of the i-th host; any thread. @return 0, SPR_E_ARG */
 SPR_API int spr_libvirt_status(const spr_libvirt *v, size_t host, struct spr_libvirt_status *out);
 
+/** Most NUMA cells that spr_libvirt_facts shows one by one. */
+#define SPR_LIBVIRT_CELLS 16
+/** What a host said of itself, as of the newest answer. 0 = not known, or none. */
+struct spr_libvirt_facts {
+    size_t size;              /**< sizeof this struct, set by the caller */
+    double cores;             /**< that are there */
+    double cores_busy;        /**< mean over the last interval, guests and everything else */
+    double cores_promised;    /**< vCPUs of the running guests */
+    double memory;            /**< bytes that are there */
+    double memory_free;       /**< bytes that nobody uses */
+    double memory_promised;   /**< bytes that the running guests' balloons may grow to */
+    double link_bps;          /**< sum of the speeds of its physical links that are up, bit/s */
+    int32_t guests;           /**< domains, running or not, shards included */
+    int32_t guests_running;   /**< of them */
+    int32_t shards;           /**< of them those that carry our metadata */
+    int32_t cells;            /**< NUMA cells; the first ::SPR_LIBVIRT_CELLS of them below */
+    double cell_free[SPR_LIBVIRT_CELLS]; /**< free bytes of each */
+    int64_t events;           /**< of guests that came, went or changed since the hosts were opened */
+    int64_t jobs_ended;       /**< migrations, saves and backups that ended since then */
+};
+/** Facts of the i-th host, kept up by the source; any thread. @return 0, SPR_E_ARG, SPR_E_NOT_FOUND (it never answered) */
+SPR_API int spr_libvirt_facts(const spr_libvirt *v, size_t host, struct spr_libvirt_facts *out);
+
+/** Inventory and samples of all hosts, read-only connections suffice. Config: the open spr_libvirt. One at a time. */
+SPR_API const struct spr_source_ops *spr_libvirt_source(void);
+
 /** How a shard that is warm waits. */
 enum spr_libvirt_warm {
     SPR_LIBVIRT_WARM_PAUSED = 0, /**< in memory, stopped: resumes in milliseconds, holds its memory */

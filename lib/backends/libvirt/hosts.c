@@ -100,6 +100,17 @@ virConnectPtr lv_host_connect(struct lv_host *h, int *code, char text[LV_TEXT]) 
     return conn;
 }
 
+bool lv_host_pauses(struct lv_host *h, int *code, char text[LV_TEXT]) {
+    pthread_mutex_lock(&h->v->lock);
+    bool pauses = !h->conn && !h->connecting && lv_clock_ns() < h->next_try_ns;
+    if (pauses) {
+        *code = h->why_code ? h->why_code : SPR_E_IO;
+        memcpy(text, h->why, LV_TEXT);
+    }
+    pthread_mutex_unlock(&h->v->lock);
+    return pauses;
+}
+
 void lv_host_lost(struct lv_host *h, virConnectPtr conn, const char *why) {
     pthread_mutex_lock(&h->v->lock);
     if (h->conn == conn && !atomic_exchange(&h->lost, true)) /* the close callback knows better */

@@ -163,6 +163,8 @@ int32_t lv_host_find(const struct spr_libvirt *v, const char *id);
  * text say why; within the pause after a failed try at once.
  */
 virConnectPtr lv_host_connect(struct lv_host *host, int *code, char text[LV_TEXT]);
+/* It cannot be connected and is not tried again yet: *code and text say why. */
+bool lv_host_pauses(struct lv_host *host, int *code, char text[LV_TEXT]);
 /* A lane's thread is over: the last one of a host closes the connection, which may block. */
 void lv_host_leave(struct lv_host *host);
 /* The connection is of no use any more. */

@@ -188,6 +188,8 @@ static void a_replica_of_a_uefi_guest(void **state) {
     m.how.disk_count = 2;
     m.disk[0].backing = "/var/lib/libvirt/shared/shop.qcow2";
     m.disk[0].backing_format = "qcow2";
+    refused(xml, &m.how, SPR_E_ARG, "which the primary writes to");
+    m.disk[0].backing = "/pool/golden.qcow2";
     m.how.nvram = "/nvram/ab.fd";
     m.how.partition = "/machine/spr";
     m.how.seed_url = "http://10.0.0.1/seed/ab/";
@@ -207,15 +209,16 @@ static void a_replica_of_a_uefi_guest(void **state) {
     assert_has(made, "<entry name=\"manufacturer\">Example</entry>");
     assert_int_equal(times(made, "<outbound average=\"1000\"/>"), 2); /* shared by two interfaces */
     assert_int_equal(times(made, "<inbound"), 0);
-    assert_has(made, "<source file=\"/var/lib/libvirt/shared/shop.qcow2\"/>"); /* as what lies under the overlay */
+    assert_has(made, "<source file=\"/pool/golden.qcow2\"/>"); /* what lies under the overlay */
     assert_has(made, "seed.iso");
     assert_has(made, "cache=\"writeback\"");
     assert_has(made, "<on_crash>destroy</on_crash>");
     assert_has(made, "shop-console.log.spr-00000000000000ab-shop");
-    static const char *const gone[] = {"vcpupin",         "emulatorpin", "numatune",      "cpuset",
-                                       "<topology",       "shop-0001",   "libosinfo",     "urn:libshardpredict:vm:1",
-                                       "Shop &amp; till", "shop_VARS",   "/dev/pts",      "5900",
-                                       "domain-2-shop",   "connected",   "shop-data.img", "52:54:00:4d"};
+    static const char *const gone[] = {
+        "vcpupin",         "shop.qcow2",    "secure-boot", "emulatorpin", "numatune",
+        "cpuset",          "<topology",     "shop-0001",   "libosinfo",   "urn:libshardpredict:vm:1",
+        "Shop &amp; till", "shop_VARS",     "/dev/pts",    "5900",        "domain-2-shop",
+        "connected",       "shop-data.img", "52:54:00:4d"};
     for (size_t g = 0; g < sizeof gone / sizeof *gone; g++)
         assert_lacks(made, gone[g]);
     assert_string_not_equal(d.nic[0].mac, d.nic[1].mac);

@@ -204,10 +204,11 @@ enum lv_derive_flag {
 };
 /* What stands in the place of one of the primary's disks. */
 struct lv_derive_disk {
-    const char *target;         /* "vda" */
-    const char *path;           /* the overlay's */
-    const char *format;         /* NULL = "qcow2" */
-    const char *backing;        /* what is under it, NULL = let libvirt look */
+    const char *target; /* "vda" */
+    const char *path;   /* the overlay's */
+    const char *format; /* NULL = "qcow2" */
+    /* what is under it, NULL = let libvirt look; never what the primary writes to, but what is under that (lv_disk) */
+    const char *backing;
     const char *backing_format; /* required with backing */
 };
 struct lv_derive {

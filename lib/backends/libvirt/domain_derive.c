@@ -213,6 +213,8 @@ static void derive_cmdline(struct derive *d, xmlNode *os) {
 
 static void derive_nvram(struct derive *d, xmlNode *os) {
     xmlNode *nvram = lv_xml_first(os, "nvram");
+    if (!lv_xml_attr(os, "firmware"))
+        lv_xml_drop_all(os, "firmware"); /* what it was chosen by; libvirt takes no wishes beside the choice */
     if (!nvram && !d->how->nvram)
         return;
     if (!d->how->nvram) { /* libvirt makes one by the new name, from its template */

@@ -39,6 +39,11 @@ static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_
         lv_wrong(d, "disk %s: the overlay is the primary's own %s", g->target, g->path);
         return;
     }
+    if (g->backing && !strcmp(g->backing, place(disk)) && !lv_xml_first(disk, "readonly")) {
+        lv_wrong(d, "disk %s: the overlay lies on %s, which the primary writes to; take what is under it or a copy",
+                 g->target, g->backing);
+        return;
+    }
     for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
         lv_xml_drop_all(disk, gone[i]);
     xmlNode *driver = lv_xml_need(&d->e, disk, "driver");

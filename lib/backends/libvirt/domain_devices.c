@@ -55,9 +55,10 @@ static void chardev(struct derive *d, xmlNode *n) {
             lv_xml_set(&d->e, n, "type", "pty");
     } else {
         /* Ports and devices of the host can be had once; a terminal of its own loses nothing that a guest needs. */
+        bool named = type && !strcmp(type, "spiceport"); /* its source is a name, not a place */
         if (!type || !one_of(type, harmless))
-            lv_xml_set(&d->e, n, "type", "pty");
-        if (!type || strcmp(type, "spiceport"))
+            lv_xml_set(&d->e, n, "type", "pty"); /* the old text is gone with this */
+        if (!named)
             lv_xml_drop_all(n, "source");
         lv_xml_drop_all(n, "protocol");
     }

@@ -92,4 +92,29 @@ static inline struct lv_shard_meta full_shard(void) {
     return m;
 }
 
+#define UUID "11111111-2222-8333-8444-555555555555"
+
+/* Everything that a shard of one of the fixtures needs. */
+struct made {
+    struct lv_shard_meta meta;
+    struct lv_derive how;
+    struct lv_derive_disk disk[2];
+};
+static inline void prepare(struct made *m, const char *vm) {
+    *m = (struct made){.meta = {.id = 0xab, .fence = 3, .phase = LV_PHASE_ALLOCATED}};
+    assert_int_equal(lv_meta_text(&m->meta.vm, vm), SPR_OK);
+    m->how = (struct lv_derive){.meta = &m->meta, .uuid = UUID, .disks = m->disk};
+    m->how.amounts.of[SPR_CPU] = 0.5;
+    m->how.amounts.of[SPR_MEMORY] = 96 << 20;
+    m->disk[0] = (struct lv_derive_disk){.target = "vda", .path = "/pool/spr-ab-vda.qcow2"};
+    m->disk[1] = (struct lv_derive_disk){.target = "vdb", .path = "/pool/spr-ab-vdb.qcow2"};
+}
+static inline char *derived(const char *xml, const struct lv_derive *how) {
+    char why[LV_WHY], *out = NULL;
+    int rc = lv_domain_derive(xml, how, &out, why);
+    if (rc < 0)
+        fail_msg("%d: %s", rc, why);
+    return out;
+}
+
 #endif

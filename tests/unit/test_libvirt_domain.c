@@ -2,32 +2,8 @@
 /* Definitions of real guests: what is read in them, and the replicas that are made of them. */
 #include "libvirt_texts.h"
 
-#define UUID "11111111-2222-8333-8444-555555555555"
-
 static char why[LV_WHY];
 
-/* Everything that a shard of one of the fixtures needs. */
-struct made {
-    struct lv_shard_meta meta;
-    struct lv_derive how;
-    struct lv_derive_disk disk[2];
-};
-static void prepare(struct made *m, const char *vm) {
-    *m = (struct made){.meta = {.id = 0xab, .fence = 3, .phase = LV_PHASE_ALLOCATED}};
-    assert_int_equal(lv_meta_text(&m->meta.vm, vm), SPR_OK);
-    m->how = (struct lv_derive){.meta = &m->meta, .uuid = UUID, .disks = m->disk};
-    m->how.amounts.of[SPR_CPU] = 0.5;
-    m->how.amounts.of[SPR_MEMORY] = 96 << 20;
-    m->disk[0] = (struct lv_derive_disk){.target = "vda", .path = "/pool/spr-ab-vda.qcow2"};
-    m->disk[1] = (struct lv_derive_disk){.target = "vdb", .path = "/pool/spr-ab-vdb.qcow2"};
-}
-static char *derive(const char *xml, const struct lv_derive *how) {
-    char *out = NULL;
-    int rc = lv_domain_derive(xml, how, &out, why);
-    if (rc < 0)
-        fail_msg("%d: %s", rc, why);
-    return out;
-}
 static void refused(const char *xml, const struct lv_derive *how, int code, const char *word) {
     char *out = (char *)why;
     assert_int_equal(lv_domain_derive(xml, how, &out, why), code);
@@ -148,7 +124,7 @@ static void a_replica_has_nothing_of_the_primarys_own(void **state) {
         m.how.disk_count = 1;
         m.how.kernel_args = args;
         m.how.kernel_arg_count = 3;
-        char *made = derive(xml, &m.how);
+        char *made = derived(xml, &m.how);
         struct lv_domain d = domain(made);
         assert_string_equal(d.name, "spr-00000000000000ab-web");
         assert_string_equal(d.uuid, UUID);
@@ -198,7 +174,7 @@ static void a_replica_of_a_uefi_guest(void **state) {
     m.how.amounts.of[SPR_NET_TX] = 16e6;
     m.how.vcpus_most = 4;
     m.how.memory_most = 0x1p28;
-    char *made = derive(xml, &m.how);
+    char *made = derived(xml, &m.how);
     struct lv_domain d = domain(made);
     assert_true(d.vcpus == 2 && d.vcpus_most == 4 && d.memory == 0x1p28 && d.memory_now == 96 << 20);
     assert_true(d.uefi && !strcmp(d.nvram, "/nvram/ab.fd") && d.agent);
@@ -223,13 +199,13 @@ static void a_replica_of_a_uefi_guest(void **state) {
         assert_lacks(made, gone[g]);
     assert_string_not_equal(d.nic[0].mac, d.nic[1].mac);
     lv_domain_clear(&d);
-    char *again = derive(xml, &m.how);
+    char *again = derived(xml, &m.how);
     assert_string_equal(made, again);
     lv_free(again);
     lv_free(made);
     m.how.flags = LV_KEEP_NUMA;
     m.how.nvram = NULL;
-    made = derive(xml, &m.how);
+    made = derived(xml, &m.how);
     assert_has(made, "<numatune>");
     assert_lacks(made, "<nvram");
     lv_free(made);
@@ -243,7 +219,7 @@ static void a_replica_of_a_cloud_image(void **state) {
     struct made m;
     prepare(&m, "cloud");
     m.how.disk_count = 1;
-    char *made = derive(xml, &m.how);
+    char *made = derived(xml, &m.how);
     struct lv_domain d = domain(made);
     assert_string_equal(d.type, "kvm"); /* as the primary's */
     assert_string_equal(d.disk[0].type, "file");
@@ -328,7 +304,7 @@ static void virtual_functions_are_taken_in_order(void **state) {
     char *xml = around("", "<interface type='hostdev'><mac address='52:54:00:00:00:01'/><source><address type='pci' "
                            "domain='0' bus='1' slot='2' function='0'/></source></interface><hostdev mode='subsystem' "
                            "type='pci'><source><address domain='0' bus='1' slot='3' function='0'/></source></hostdev>");
-    char *made = derive(xml, &m.how);
+    char *made = derived(xml, &m.how);
     struct lv_domain d = domain(made);
     assert_string_equal(d.nic[0].source, "0000:03:10.1");
     assert_string_equal(d.hostdev[0].address, "0000:03:10.3");
@@ -353,7 +329,7 @@ static void addresses_are_never_the_primarys(void **state) {
              "<interface type='bridge'><mac address='%s'/><source bridge='b'/></interface>"
              "<interface type='bridge'><mac address='%s'/><source bridge='b'/></interface><interface type='bridge'/>",
              mac[1], mac[0]);
-    char *made = derive(around("", devices), &m.how);
+    char *made = derived(around("", devices), &m.how);
     assert_lacks(made, mac[0]);
     assert_lacks(made, mac[1]);
     assert_int_equal(times(made, "<mac address=\"52:54:00:"), 3);
@@ -362,7 +338,7 @@ static void addresses_are_never_the_primarys(void **state) {
     const char *given[] = {NULL, "02:00:00:00:00:07"};
     m.how.macs = given;
     m.how.mac_count = 2;
-    made = derive(around("", devices), &m.how);
+    made = derived(around("", devices), &m.how);
     assert_has(made, "02:00:00:00:00:07");
     lv_free(made);
     const char *const wrong[] = {"01:00:00:00:00:07", "x", mac[0]};
@@ -399,7 +375,7 @@ static void a_kernel_argument_replaces_the_one_of_its_name(void **state) {
         m.how.kernel_args = rows[i].args;
         while (m.how.kernel_arg_count < 3 && rows[i].args[m.how.kernel_arg_count])
             m.how.kernel_arg_count++;
-        char *made = derive(xml, &m.how);
+        char *made = derived(xml, &m.how);
         struct lv_domain d = domain(made);
         assert_string_equal(d.cmdline, rows[i].want);
         lv_domain_clear(&d);
@@ -573,7 +549,7 @@ static void libvirts_schema_takes_what_is_made(void **state) {
         m.how.partition = "/machine/spr";
         m.disk[0].backing = "/pool/base.qcow2";
         m.disk[0].backing_format = "qcow2";
-        char *made = derive(xml, &m.how);
+        char *made = derived(xml, &m.how);
         valid(made);
         lv_free(made);
         lv_meta_clear(&full);

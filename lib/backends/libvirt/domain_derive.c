@@ -70,7 +70,7 @@ int lv_put_metadata(struct lv_edit *e, xmlNode *root, const struct lv_shard_meta
     xmlNode *shard = lv_xml_add(e, lv_xml_add(e, root, "metadata", NULL), "shard", NULL);
     int rc = shard ? lv_meta_write(e, shard, meta, why) : SPR_OK;
     xmlNs *ns = shard ? xmlNewNs(shard, (const xmlChar *)LV_SHARD_URN, (const xmlChar *)"spr") : NULL;
-    e->nomem |= !ns;
+    e->nomem |= !ns || !ns->href || !ns->prefix;
     xmlSetNs(shard, ns);
     for (xmlNode *n = shard ? shard->children : NULL; n; n = n->next)
         xmlSetNs(n, ns);

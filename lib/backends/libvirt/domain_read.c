@@ -171,14 +171,13 @@ static const char *element_of(struct reader *r, const xmlNode *metadata, const c
     for (xmlNode *n = lv_xml_first(metadata, NULL); n; n = lv_xml_next(n, NULL)) {
         if (!n->ns || strcmp((const char *)n->ns->href, urn) || strcmp((const char *)n->name, name))
             continue;
-        xmlBuffer *buffer = xmlBufferCreate();
+        struct lv_edit e = {.doc = n->doc};
         xmlNode *alone = xmlDocCopyNode(n, n->doc, 1); /* a copy says its namespace itself */
-        const char *copy = NULL;
-        if (buffer && alone && xmlNodeDump(buffer, n->doc, alone, 0, 0) > 0)
-            copy = keep(r, (const char *)xmlBufferContent(buffer));
+        char *printed = NULL;
+        const char *copy = alone && lv_xml_print(&e, alone, &printed) == SPR_OK ? keep(r, printed) : NULL;
         r->nomem |= !copy;
+        lv_free(printed);
         xmlFreeNode(alone);
-        xmlBufferFree(buffer);
         return copy;
     }
     return NULL;

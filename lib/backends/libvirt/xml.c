@@ -2,6 +2,7 @@
 /* XML of strangers: reading it without surprises, changing it without looking at every return value. */
 #include <libxml/parser.h>
 #include <libxml/parserInternals.h>
+#include <libxml/xmlsave.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,22 +24,34 @@ int lv_why(char why[LV_WHY], int code, const char *format, ...) {
 
 /* ---- reading ---- */
 
+/* What the parser met: the first complaint is the one that helps. */
+struct trouble {
+    bool has_type, nomem;
+    int line;
+    char text[160];
+};
+
 /* Entities can be declared in a document type only, so one that has none cannot grow while it is read. */
 static void refuse_type(void *ctx, const xmlChar *name, const xmlChar *public_id, const xmlChar *system_id) {
     (void)name, (void)public_id, (void)system_id;
     xmlParserCtxt *parser = ctx;
-    *(bool *)parser->_private = true;
+    ((struct trouble *)parser->_private)->has_type = true;
     xmlStopParser(parser);
 }
 
-static int refusal(const xmlParserCtxt *parser, const char *root, char why[LV_WHY]) {
-    const xmlError *e = &parser->lastError;
-    if (e->code == XML_ERR_NO_MEMORY)
-        return lv_why(why, SPR_E_NOMEM, "out of memory");
-    size_t n = e->message ? strcspn(e->message, "\n") : 0;
-    return lv_why(why, SPR_E_FORMAT, "XML of <%s>, line %d: %.*s", root, e->line, n ? (int)n : 9,
-                  n ? e->message : "malformed");
+static void note_any(void *ctx, const xmlError *e) {
+    struct trouble *t = ((xmlParserCtxt *)ctx)->_private;
+    t->nomem |= e->code == XML_ERR_NO_MEMORY;
+    if (t->text[0] || !e->message || e->level < XML_ERR_ERROR)
+        return;
+    t->line = e->line;
+    snprintf(t->text, sizeof t->text, "%.*s", (int)strcspn(e->message, "\n"), e->message);
 }
+#if LIBXML_VERSION < 21200
+static void note(void *ctx, xmlError *e) { note_any(ctx, e); }
+#else
+static void note(void *ctx, const xmlError *e) { note_any(ctx, e); }
+#endif
 
 int lv_xml_open(const char *text, const char *root, xmlDoc **out, char why[LV_WHY]) {
     size_t bytes = text ? strnlen(text, LV_XML_MOST + 1) : 0;
@@ -50,8 +63,9 @@ int lv_xml_open(const char *text, const char *root, xmlDoc **out, char why[LV_WH
     xmlParserCtxt *parser = xmlNewParserCtxt();
     if (!parser)
         return lv_why(why, SPR_E_NOMEM, "out of memory");
-    bool has_type = false;
-    parser->_private = &has_type;
+    struct trouble trouble = {0};
+    parser->_private = &trouble;
+    parser->sax->serror = note;
     parser->sax->internalSubset = refuse_type;
     parser->sax->comment = NULL;
     parser->sax->processingInstruction = NULL;
@@ -59,10 +73,12 @@ int lv_xml_open(const char *text, const char *root, xmlDoc **out, char why[LV_WH
                                     XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING | XML_PARSE_NOBLANKS |
                                         XML_PARSE_NOCDATA | XML_PARSE_NOENT);
     int code = SPR_OK;
-    if (has_type)
+    if (trouble.has_type)
         code = lv_why(why, SPR_E_FORMAT, "XML of <%s>: a document type is not taken", root);
+    else if (trouble.nomem || (!doc && !trouble.text[0])) /* a tree that lacks something is no error to libxml2 */
+        code = lv_why(why, SPR_E_NOMEM, "out of memory");
     else if (!doc)
-        code = refusal(parser, root, why);
+        code = lv_why(why, SPR_E_FORMAT, "XML of <%s>, line %d: %s", root, trouble.line, trouble.text);
     else if (!xmlDocGetRootElement(doc) || strcmp((const char *)xmlDocGetRootElement(doc)->name, root))
         code = lv_why(why, SPR_E_FORMAT, "XML of <%s>: the outermost element is <%s>", root,
                       xmlDocGetRootElement(doc) ? (const char *)xmlDocGetRootElement(doc)->name : "");
@@ -132,11 +148,14 @@ bool lv_xml_fits(const char *text) {
 
 /* ---- changing ---- */
 
+/* Where memory ends, libxml2 makes a node without its text and says nothing. */
+static bool holds(const xmlNode *n, const char *text) { return !text || !*text || (n && n->content); }
+
 xmlNode *lv_xml_add(struct lv_edit *e, xmlNode *parent, const char *name, const char *text) {
     xmlNode *n = parent ? xmlNewTextChild(parent, NULL, (const xmlChar *)name, (const xmlChar *)text) : NULL;
     if (n)
         xmlSetNs(n, NULL); /* a child takes its parent's namespace otherwise */
-    else
+    if (!n || !n->name || !holds(n->children, text))
         e->nomem = true;
     return n;
 }
@@ -145,7 +164,8 @@ xmlNode *lv_xml_need(struct lv_edit *e, xmlNode *parent, const char *name) {
     return n ? n : lv_xml_add(e, parent, name, NULL);
 }
 void lv_xml_set(struct lv_edit *e, xmlNode *element, const char *attribute, const char *value) {
-    if (!element || !xmlSetProp(element, (const xmlChar *)attribute, (const xmlChar *)value))
+    xmlAttr *a = element ? xmlSetProp(element, (const xmlChar *)attribute, (const xmlChar *)value) : NULL;
+    if (!a || !a->name || !holds(a->children, value))
         e->nomem = true;
 }
 void lv_xml_setf(struct lv_edit *e, xmlNode *element, const char *attribute, const char *format, ...) {
@@ -158,7 +178,8 @@ void lv_xml_setf(struct lv_edit *e, xmlNode *element, const char *attribute, con
 }
 void lv_xml_set_text(struct lv_edit *e, xmlNode *element, const char *text) {
     xmlNode *content = element ? xmlNewDocText(e->doc, (const xmlChar *)text) : NULL;
-    if (!content) {
+    if (!holds(content, text)) {
+        xmlFreeNode(content);
         e->nomem = true;
         return;
     }
@@ -183,15 +204,36 @@ void lv_xml_drop_all(xmlNode *parent, const char *name) {
     }
 }
 
+struct lv_sink {
+    char *text;
+    size_t used, cap;
+    bool nomem;
+};
+static int sink_write(void *ctx, const char *bytes, int count) {
+    struct lv_sink *s = ctx;
+    void *block = s->text;
+    s->nomem = s->nomem || lv_grow(&block, &s->cap, s->used + (size_t)count + 1, 1) < 0;
+    s->text = block;
+    if (!s->nomem) {
+        memcpy(s->text + s->used, bytes, (size_t)count);
+        s->used += (size_t)count;
+    }
+    return count; /* libxml2 would print about anything else */
+}
+
+/* Through a sink of our own: libxml2's own buffers (2.9) are freed twice where one of them cannot grow. */
 int lv_xml_print(struct lv_edit *e, xmlNode *element, char **out) {
-    xmlBuffer *buffer = e->nomem ? NULL : xmlBufferCreate();
-    int n = buffer ? xmlNodeDump(buffer, e->doc, element, 0, 1) : -1;
-    const char *text = n > 0 ? (const char *)xmlBufferContent(buffer) : NULL;
-    char *copy = text ? lv_strdup(text) : NULL;
-    xmlBufferFree(buffer);
-    if (!copy)
+    struct lv_sink sink = {.nomem = e->nomem};
+    xmlSaveCtxt *save =
+        sink.nomem ? NULL : xmlSaveToIO(sink_write, NULL, &sink, "UTF-8", XML_SAVE_FORMAT | XML_SAVE_NO_DECL);
+    bool done = save && xmlSaveTree(save, element) >= 0;
+    done = save && xmlSaveClose(save) >= 0 && done;
+    if (!done || sink.nomem || !sink.used) {
+        lv_free(sink.text);
         return SPR_E_NOMEM;
-    *out = copy;
+    }
+    sink.text[sink.used] = 0;
+    *out = sink.text;
     return SPR_OK;
 }
 

@@ -23,8 +23,8 @@ xmlNode *lv_xml_next(const xmlNode *element, const char *name);
 xmlNode *lv_xml_at(const xmlNode *parent, const char *a, const char *b);
 size_t lv_xml_count(const xmlNode *parent, const char *name);
 bool lv_xml_named(const xmlNode *element, const char *name);
-/* Value of an attribute, NULL when it is not there; the text of an element, "" when it has none. They live in the tree.
- */
+/* Value of an attribute, NULL when it is not there; the text of an element, "" when it has none. They live until that is
+ * changed. */
 const char *lv_xml_attr(const xmlNode *element, const char *name);
 const char *lv_xml_text(const xmlNode *element);
 /* The attribute is there and has this value. */

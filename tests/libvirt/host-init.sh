@@ -15,7 +15,6 @@ if [ "$LAB_HIERARCHIES" = v2 ]; then
     # A group with processes of its own cannot hand controllers down, so the host's processes live in a leaf.
     mkdir -p /sys/fs/cgroup/init
     echo 1 >/sys/fs/cgroup/init/cgroup.procs
-    for c in $(cat /sys/fs/cgroup/cgroup.controllers); do echo "+$c" >/sys/fs/cgroup/cgroup.subtree_control || true; done
 else
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
     for c in $LAB_HIERARCHIES; do

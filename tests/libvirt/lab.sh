@@ -11,7 +11,9 @@
 #   stop-libvirtd HOST         it hangs (SIGSTOP)           cont-libvirtd HOST
 #   libvirtd-pid HOST          as a PID of this machine     qemu-pid HOST GUEST
 #   power-off HOST             the plug is pulled           power-on HOST      boots with the disks it had
-#   link HOST up|down          its network cable            quota HOST PERCENT|off     of one core, for the whole host
+#   link HOST up|down          its network cable            quota HOST PERCENT|off     of one core, for the whole host (control
+#                              groups of version 1 refuse it while a guest has a larger quota of its own: then use slow)
+#   slow HOST PERCENT|off      the host runs in this part of the time only, in slices of a tenth of a second
 #   disk HOST small [MIB]      a folder of images that can be filled (64 MiB, gone when the power goes; stop guests with disks first)
 #   disk HOST fill|free        fill it to the last block, and take that back
 #   console HOST GUEST         what the guest has said on its serial line
@@ -26,7 +28,7 @@ die() {
     exit 1
 }
 usage() {
-    sed -n '3,24s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,26s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit "$1"
 }
 case ${1:-} in help | --help | -h) usage 0 ;; esac
@@ -54,11 +56,14 @@ groups_of() {
         for h in $hierarchies; do echo "$groups/$h/sprlab-$id-$1"; done
     fi
 }
+hand_down() { # version 2: what a group may use, its children may use
+    local c
+    for c in $(cat "$1/cgroup.controllers"); do { echo "+$c" >"$1/cgroup.subtree_control"; } 2>/dev/null || true; done
+    grep -qw cpu "$1/cgroup.subtree_control" || die "$1 does not hand the cpu controller down"
+}
 make_groups() {
-    local g c
-    if [ "$hierarchies" = v2 ]; then
-        for c in $(cat $groups/cgroup.controllers); do echo "+$c" 2>/dev/null >$groups/cgroup.subtree_control || true; done
-    fi
+    local g
+    if [ "$hierarchies" = v2 ]; then hand_down $groups; fi
     for g in $(groups_of "$1"); do
         mkdir -p "$g" || die "cannot make the control group $g"
         if [ -e "$g/cpuset.cpus" ] && [ "$hierarchies" != v2 ]; then
@@ -176,6 +181,12 @@ up_host() {
     done
     child=$(tr -d ' ' <"/proc/$outer/task/$outer/children")
     remember "$h/pid" "$child"
+    if [ "$hierarchies" = v2 ]; then # now that the first process has moved into the leaf, its parent can follow
+        local g
+        g=$(groups_of "$h")
+        echo "$outer" >"$g/init/cgroup.procs"
+        hand_down "$g"
+    fi
     ip link add "lab$n" netns "$(recall fab.pid)" type veth peer name up0 netns "$child"
     (fab ip link set "lab$n" master fab0 up)
     in_host "$h" ip link set up0 master br0 up
@@ -184,12 +195,12 @@ start() {
     local h=$1 i
     in_host "$h" libvirtd --listen --daemon --pid-file /run/libvirtd.pid 9>&- </dev/null >>"$LAB/$h/init.log" 2>&1 ||
         die "libvirtd does not start on $h: $(tail -3 "$LAB/$h/init.log")"
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 1200; i++)); do
         if [ -S "$LAB/$h/run/libvirt/libvirt-sock" ]; then break; fi
         sleep 0.05
     done
     local v=(virsh -q -c "$(uri "$h" unix)")
-    for ((i = 0; i < 600; i++)); do
+    for ((i = 0; i < 1200; i++)); do
         "${v[@]}" hostname >/dev/null 2>&1 && break
         sleep 0.05
     done
@@ -202,6 +213,8 @@ start() {
 }
 power_off() { # PID 1 dies, and the kernel kills everything that lives in its namespace
     local h=$1 p
+    slow "$h" off
+    { freeze "$h" no; } 2>/dev/null || true # what is frozen does not die
     if p=$(recall "$h/pid"); then kill -9 "$p" 2>/dev/null || true; fi
     if p=$(recall "$h/outer.pid"); then
         # its first process may not be known yet when an `up` was cut off
@@ -274,8 +287,40 @@ quota() {
         local g
         g=$(groups_of "$1" | grep -E '/cpu(,cpuacct)?/')
         echo 100000 >"$g/cpu.cfs_period_us"
-        echo "$v" >"$g/cpu.cfs_quota_us"
+        { echo "$v" >"$g/cpu.cfs_quota_us"; } 2>/dev/null || die "$1 cannot be held to $2 %: a guest has a larger quota (use slow)"
     fi
+}
+# Not by a quota, which would forbid the guests larger ones.
+freeze() { # HOST yes|no
+    if [ "$hierarchies" = v2 ]; then
+        if [ "$2" = yes ]; then echo 1; else echo 0; fi >"$groups/sprlab-$id-$1/cgroup.freeze"
+    else
+        if [ "$2" = yes ]; then echo FROZEN; else echo THAWED; fi >"$(groups_of "$1" | grep /freezer/)/freezer.state"
+    fi
+}
+slow() {
+    local p
+    if p=$(recall "$1/slow.pid"); then
+        kill "$p" 2>/dev/null || true
+        while [ -n "$(started "$p")" ]; do sleep 0.02; done
+    fi
+    rm -f "$LAB/$1/slow.pid"
+    [ "$2" != off ] || return 0
+    case $2 in [1-9] | [1-9][0-9]) ;; *) die "slow HOST 1..99 or off, not '$2'" ;; esac
+    setsid bash "$here/lab.sh" slices "$1" "$2" 9>&- </dev/null >/dev/null 2>&1 &
+    remember "$1/slow.pid" $!
+}
+slices() {
+    local run freeze_for
+    trap 'freeze "$1" no; exit' TERM EXIT
+    run=$(printf '0.%03d' "$2")
+    freeze_for=$(printf '0.%03d' $((100 - $2)))
+    while recall "$1/pid" >/dev/null; do
+        freeze "$1" yes
+        sleep "$freeze_for"
+        freeze "$1" no
+        sleep "$run"
+    done
 }
 disk() {
     local images=/var/lib/libvirt/images
@@ -319,6 +364,8 @@ fab) fab "$@" ;;
     power-on) up_host "$1" && start "$1" ;;
     link) fab ip link set "lab${1#hv}" "$2" ;;
     quota) quota "$1" "$2" ;;
+    slow) host_pid "$1" >/dev/null && slow "$1" "$2" ;;
+    slices) slices "$1" "$2" ;;
     disk) disk "$@" ;;
     console) cat "$LAB/$1/log/$2.console" ;;
     *) usage 2 >&2 ;;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """The lab itself: hosts, guests, transports and faults are real, and nothing is left when it goes, by whatever way it goes."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,6 +51,32 @@ def disks(t, l):
     t.check("a full disk refuses, an emptied one takes", full.returncode != 0 and "No space left" in full.stderr, full.stderr)
 
 
+def timed(l, ip):
+    return float(l.fab(["curl", "-s", "-o", "/dev/null", "-m", 60, "-w", "%{time_total}", f"http://{ip}/work?20000"]).stdout)
+
+
+def moves(t, l):
+    """What hosts do with each other and to their disks: live migration both ways, a saved state, a limit."""
+    ip = GUESTS["hv1"]
+    with l.load(f"http://{ip}/", every=0.02) as load:
+        l.virsh("hv1", "migrate", "--live", "g-hv1", l.uri("hv2", "tcp"), transport="tcp")
+        there = l.domains("hv2").get("g-hv1")
+        l.virsh("hv2", "migrate", "--live", "--p2p", "g-hv1", "qemu+tls://hv1/system", transport="tls")
+        l.wait_http(ip)
+    t.check("a guest migrates live, there over tcp and back over tls from host to host",
+            there == "running" and l.domains("hv1") == {"g-hv1": "running", "disk": "running"} and load.result["asked"] > load.result["failed"],
+            (there, l.domains("hv1"), load.result))
+    t.note(f"longest gap between two answers over two migrations: {load.result['gap']} s")
+    before = float(l.http(ip)[1].split()[3])
+    l.virsh("hv1", "managedsave", "g-hv1")
+    saved = any(f.endswith("/save/g-hv1.save") for f in l.files("hv1"))
+    l.virsh("hv1", "start", "g-hv1")
+    l.wait_http(ip)
+    t.check("a saved guest goes on where it was", saved and float(l.http(ip)[1].split()[3]) > before and l.domains("hv1")["g-hv1"] == "running")
+    l.virsh("hv1", "schedinfo", "g-hv1", "--live", "vcpu_quota=20000", "vcpu_period=100000")
+    t.check("a quota is taken", re.search(r"vcpu_quota\s*: 20000", l.virsh("hv1", "schedinfo", "g-hv1", "--live")))
+
+
 def faults(t, l):
     ip = GUESTS["hv2"]
     l.sh("link", "hv2", "down")
@@ -80,8 +107,15 @@ def faults(t, l):
         l.virsh("hv1", "resume", "g-hv1")
         l.wait_http(GUESTS["hv1"])
     t.check("a client measures the gap of a pause", load.result["gap"] >= 0.6 and load.result["asked"] > 0, load.result)
-    l.sh("quota", "hv1", 10)
-    l.sh("quota", "hv1", "off")
+    work = lambda: min(timed(l, ip) for _ in range(2))
+    free = work()
+    l.sh("quota", "hv2", 5)
+    held = work()
+    l.sh("quota", "hv2", "off")
+    l.sh("slow", "hv2", 5)
+    slow = work()
+    l.sh("slow", "hv2", "off")
+    t.check("a quota and a slow host are felt", held > 2 * free and slow > 2 * free, (free, held, slow))
     l.sh("power-off", "hv2")
     off = l.http(ip, timeout=1)[0], l.virsh("hv2", "list", check=False).returncode
     l.sh("power-on", "hv2")
@@ -119,6 +153,7 @@ def test(t):
                 a_whole_life(t, l, turn)
                 if turn == "first lab":
                     disks(t, l)
+                    moves(t, l)
                     faults(t, l)
                 up = l.traces()
                 t.check(f"{turn}: what it has on this machine is known", all(up.values()) and any("qemu" in p for p in up["processes"]), up)

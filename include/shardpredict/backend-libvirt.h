@@ -145,6 +145,12 @@ struct spr_libvirt_driver_opts {
     void *user;               /**< given to it */
 };
 
+/**
+ * Shards as domains of real hosts. Config: struct spr_libvirt_driver_opts. All that is known of a shard stands in its
+ * domain's metadata, so a restarted controller finds what it left. MIGRATE and PROMOTE say SPR_E_UNSUPPORTED.
+ */
+SPR_API const struct spr_driver_ops *spr_libvirt_driver(void);
+
 #ifdef __cplusplus
 }
 #endif

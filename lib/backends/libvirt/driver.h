@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The driver's inside. Files, in the order in which things happen:
+ *   driver.c          the table: requests become jobs, jobs become completions
+ *   driver_turn.c     what every turn of a job does first: seat, domain, fence; and what every change goes through
+ *   driver_seat.c     the one object per host that says whose turn it is to change anything there
+ *   driver_look.c     the primary's definition, from whichever host has it
+ *   driver_hold.c     RESERVE, and ALLOCATE of headroom
+ *   driver_allocate.c ALLOCATE of a replica; driver_disks.c its overlays
+ *   driver_warm.c     WARM and ACTIVATE; driver_prefetch.c reads the base image ahead
+ *   driver_amounts.c  RESIZE, DRAIN, ADOPT: what a shard may use
+ *   driver_release.c  RELEASE and ABORT
+ *   driver_observe.c  OBSERVE and what a host can do
+ *
+ * A verb is a function that runs on the target's `act` lane, turn by turn: it returns after lv_job_again when it has to
+ * wait. Every turn begins with the truth of the host (seat, domain, metadata), so nothing is carried from one turn to
+ * the next but what is in struct lv_act, and nothing in memory is needed after a restart.
+ */
+#ifndef SPR_LIBVIRT_DRIVER_H
+#define SPR_LIBVIRT_DRIVER_H
+
+#include <stdio.h>
+
+#include "domain.h"
+
+/* ---- the driver ---- */
+
+/* What is measured on a host, and what it was found to be able to. Under the driver's lock. */
+struct lv_facts {
+    bool looked; /* at least once */
+    bool no_secrets, no_pool, no_quota, no_bandwidth, no_agent;
+    char pool_why[LV_TEXT];
+    double allocate_s, boot_s, save_s, resume_s, restore_s; /* smoothed, 0 = not yet */
+};
+
+/* The seat as this driver has it on a host. Touched on that host's act lane only. */
+struct lv_seat {
+    bool none;                /* the host has no secrets */
+    char uuid[LV_UUID];       /* ours, "" = we have none */
+    uint64_t fence, turn;     /* as we wrote them */
+    int64_t renewed_ns;       /* when it was last written */
+    int64_t quiet_until_ns;   /* taken from somebody who may still be about to act */
+    char other_uuid[LV_UUID]; /* another's that we wait for, */
+    uint64_t other_turn;      /* as it was when we saw it last, */
+    int64_t other_since_ns;   /* and since when it has not changed */
+};
+
+/* One domain seen before, for what it used between two looks. Touched on the look lane only. */
+struct lv_use {
+    uint64_t shard, cpu_ns;
+    int64_t at_ns;
+};
+
+struct lv_driver_host {
+    struct lv_facts facts;
+    struct lv_seat seat;
+    struct lv_use *use;
+    size_t use_count, use_cap;
+};
+
+struct lv_driver {
+    atomic_int refs; /* the opener's and one for each job */
+    struct spr_libvirt *v;
+    struct spr_libvirt_driver_opts o; /* defaults filled in; its texts are ours */
+    struct lv_driver_host *host;      /* by index of v->hosts */
+    pthread_mutex_t lock;             /* facts and homes */
+    struct lv_home *homes;
+    size_t home_count, home_cap;
+    uint64_t secret_turn; /* makes UUIDs of seats differ */
+    uint64_t salt;
+};
+struct lv_driver *lv_driver_ref(struct lv_driver *d);
+void lv_driver_unref(struct lv_driver *d);
+
+/* Where a VM was found last: where to look first. */
+struct lv_home {
+    char *vm;
+    size_t host;
+};
+
+/* ---- one request ---- */
+
+/* A disk of the primary that the replica writes to. */
+struct lv_base {
+    char *target, *path, *format; /* what is under the overlay */
+    double capacity;              /* bytes of the disk as the guest sees it; 0 = ask the target */
+    char *overlay;                /* path on the target, once known */
+};
+
+/* What ALLOCATE must know of the primary. */
+struct lv_primary {
+    char *xml; /* definition that the replica is made from; NULL = not looked yet */
+    char uuid[LV_UUID];
+    char *type, *arch, *machine, *emulator;
+    uint32_t vcpus;
+    double memory;
+    struct lv_base *base;
+    size_t base_count;
+};
+
+struct lv_act {
+    struct lv_job job; /* first */
+    struct lv_driver *d;
+    int32_t verb, kind;
+    uint64_t shard, piece, fence;
+    char *vm;
+    size_t target; /* host that it is about */
+    struct spr_amounts amounts;
+    /* who the replica is */
+    char **kernel_args;
+    size_t kernel_arg_count;
+    char *seed_url, *mac, *probe;
+    /* looking for the primary */
+    struct lv_primary primary;
+    uint8_t *asked;     /* by host */
+    size_t asleep;      /* host + 1 that has it, but not running; 0 = none */
+    bool takes_asleep;  /* nobody has it running */
+    char away[LV_TEXT]; /* hosts that could not be asked */
+    /* this turn */
+    virDomainPtr dom;          /* ours by its metadata, or NULL */
+    struct lv_shard_meta meta; /* of dom */
+    int64_t checked_ns;        /* when seat and fence were last seen to be ours */
+    bool touched;              /* something may have been changed on the host */
+    bool emptied;              /* a domain went away: perhaps the seat can be given back */
+    /* between turns */
+    int32_t step, tries;
+    int64_t began_ns, step_ns, idle_ns;
+    uint64_t moved, arrived; /* packets sent and got */
+    double booted_s;         /* from the start to the first answer */
+    double lowered;          /* share of the shard's CPU that a drain leaves it */
+    void *ahead;             /* struct lv_ahead: what is read ahead */
+    /* the answer */
+    double warmness;
+    struct spr_amounts held;
+};
+
+/* Each finds a->dom and a->meta as they are on the host now. */
+typedef void lv_verb(struct lv_act *a, virConnectPtr conn);
+lv_verb lv_reserve, lv_allocate, lv_warm, lv_activate, lv_drain, lv_resize, lv_release, lv_adopt;
+/* Not yet there: live migration into headroom and promotion have files of their own. NULL = unsupported. */
+extern lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_];
+
+static inline struct lv_driver_host *lv_here(const struct lv_act *a) { return &a->d->host[a->target]; }
+static inline struct lv_host *lv_target(const struct lv_act *a) { return &a->d->v->hosts[a->target]; }
+
+/* ---- turns (driver_turn.c) ---- */
+
+void lv_act_run(struct lv_job *job, virConnectPtr conn); /* lv_job.run on the target's act lane */
+void lv_act_destroy(struct lv_job *job);
+/*
+ * Right before every call that changes something: is it still ours to change? Looked up again when more than a third of
+ * the lease has gone by since it was last seen. SPR_OK, or the job has failed (or waits).
+ */
+int lv_guard(struct lv_act *a, virConnectPtr conn);
+/* The same, and the domain is still the one with our metadata: before destroying anything. */
+int lv_guard_ours(struct lv_act *a, virConnectPtr conn);
+/* Write a->meta into the domain. SPR_OK, or the job has failed. */
+int lv_meta_save(struct lv_act *a, virConnectPtr conn);
+/* The domain of this shard, or NULL with *code SPR_E_NOT_FOUND (nothing), SPR_E_EXISTS (not ours) or an error told. */
+virDomainPtr lv_find_ours(virConnectPtr conn, uint64_t shard, const char *vm, struct lv_shard_meta *meta, int *code,
+                          char why[LV_WHY]);
+/* Metadata of a domain as it is written on the host. SPR_E_NOT_FOUND: it has none of ours. */
+int lv_meta_read(virDomainPtr dom, struct lv_shard_meta *out, char why[LV_WHY]);
+/* As lv_job_fail_libvirt; a full disk is SPR_E_CAPACITY. `act` says what was tried. */
+void lv_fail(struct lv_act *a, const char *what, const char *of);
+/* Flags for a change that must survive a restart of the guest and count at once. */
+unsigned int lv_affect(virDomainPtr dom);
+bool lv_runs(virDomainPtr dom);              /* it has a process, paused or not */
+int lv_state(virDomainPtr dom, int *reason); /* virDomainState, -1 = cannot be said */
+/* Smooth a measured duration of the host: 0.3 of the new one. */
+void lv_measured(struct lv_act *a, double *fact, double seconds);
+#ifdef LV_INSIDE
+/* The tests' build: called between the check and the act, on the lane's thread. */
+extern void (*_Atomic lv_between)(struct lv_act *a);
+#endif
+
+/* ---- the seat (driver_seat.c) ---- */
+
+/* SPR_OK: it is ours. SPR_AGAIN: the job waits for it. Else the job has failed. */
+int lv_seat_take(struct lv_act *a, virConnectPtr conn);
+/* No shard of anybody's is left there: give it back. */
+void lv_seat_leave(struct lv_act *a, virConnectPtr conn);
+
+/* ---- the primary (driver_look.c) ---- */
+
+/* The job goes looking and comes back to the target's act lane with a->primary filled, or fails. */
+void lv_find_primary(struct lv_act *a);
+void lv_primary_clear(struct lv_primary *p);
+
+/* ---- parts of verbs ---- */
+
+/* RESERVE's definition: a placeholder by the shard's name, with its metadata (driver_hold.c). a->dom is it then. */
+int lv_define_hold(struct lv_act *a, virConnectPtr conn);
+lv_verb lv_allocate_hold; /* ALLOCATE of headroom */
+/* What is held of a headroom shard has changed: make its placeholder that large (driver_hold.c). */
+int lv_hold_resize(struct lv_act *a, virConnectPtr conn);
+/* Note the growth a->piece in a->meta, in that phase. SPR_OK or the job has failed. */
+int lv_piece_add(struct lv_act *a, int32_t phase);
+/* What is not said is as the primary has it: amounts that a definition can be made of. */
+struct spr_amounts lv_amounts_whole(const struct lv_act *a, const struct spr_amounts *asked);
+bool lv_amounts_any(const struct spr_amounts *m);
+/* Could the host ever hold it? SPR_OK or the job has failed. */
+int lv_fits_host(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *whole);
+/* Started, but not running yet. 0 or -1 with libvirt's error. */
+int lv_start_paused(virDomainPtr dom);
+/* Sum of what the shard may use now: ready and every pending piece. */
+struct spr_amounts lv_allowed(const struct lv_shard_meta *m);
+/* Limits of CPU and memory on the domain, live and in its definition. `share` of the CPU, 1 = all (driver_amounts.c).
+ */
+int lv_limit(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *to, double share);
+/* Pending piece a->piece becomes ready (driver_amounts.c). */
+void lv_piece_ready(struct lv_act *a);
+/* The pool, active; NULL: the job has failed (driver_disks.c). */
+virStoragePoolPtr lv_pool(struct lv_act *a, virConnectPtr conn);
+/* Note the overlays in a->meta (first), then make them. SPR_OK or the job has failed. */
+int lv_disks_note(struct lv_act *a, virConnectPtr conn);
+int lv_disks_make(struct lv_act *a, virConnectPtr conn);
+/* Delete what the metadata says was made for the shard. SPR_OK or the job has failed. */
+int lv_disks_remove(struct lv_act *a, virConnectPtr conn);
+/* Take the whole shard away: process, disks, definition (driver_release.c). SPR_OK or the job has failed. */
+int lv_remove(struct lv_act *a, virConnectPtr conn);
+/* Reads ahead for as long as `seconds` allow by the budget; true when there is nothing left to read
+ * (driver_prefetch.c). */
+bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds);
+double lv_ahead_share(const struct lv_act *a); /* of what was to be read, 0..1 */
+void lv_ahead_free(struct lv_act *a);
+
+/* Does it answer? 1 yes, 0 not yet (why says what was heard), below 0: it never can. At most `seconds`
+ * (driver_probe.c). */
+int lv_probe(const char *probe, virDomainPtr dom, double seconds, char why[LV_WHY]);
+
+/* ---- looking (driver_observe.c) ---- */
+
+/* One shard as a host shows it, or a host that did not answer. */
+struct lv_seen {
+    uint64_t id, fence;
+    char *vm;
+    size_t host;
+    int32_t kind, state;
+    struct spr_amounts ready, pending, draining, used;
+    double warmness;
+};
+struct lv_gather {
+    struct lv_job job; /* first; the desk's: over when all hosts answered, or when it is closed */
+    atomic_int refs;   /* the job's, the asker's, and one for each host under way */
+    struct lv_driver *d;
+    pthread_mutex_t lock;
+    struct lv_seen *seen;
+    size_t seen_count, seen_cap;
+    uint8_t *answered;   /* by host */
+    size_t waits;        /* hosts that did not answer yet */
+    int64_t due_mono_ns; /* the caller's clock: not waited for any longer */
+    bool nomem, ended;
+    struct lv_gather *next; /* the asker's */
+};
+/* Ask all hosts. SPR_OK (*out has a reference for the asker), or nothing was asked. */
+int lv_observe(struct lv_driver *d, struct lv_desk *desk, struct spr_time now, int64_t deadline_mono_ns,
+               struct lv_gather **out);
+/* Hosts that did not answer by now are not waited for. */
+void lv_gather_close(struct lv_gather *g);
+void lv_gather_unref(struct lv_gather *g);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * RESERVE: the shard's name on the host, as a placeholder that never runs. For headroom it may take its memory at once
+ * (hold_on_host); for a replica the definition is replaced by the guest's when it is allocated.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "driver.h"
+
+bool lv_amounts_any(const struct spr_amounts *m) {
+    for (int r = 0; r < SPR_RESOURCES_MAX; r++)
+        if (m->of[r] > 0)
+            return true;
+    return false;
+}
+
+struct spr_amounts lv_allowed(const struct lv_shard_meta *m) {
+    struct spr_amounts sum = m->ready;
+    for (int32_t i = 0; i < m->piece_count; i++)
+        lv_amounts_add(&sum, &m->piece[i].amounts, 1);
+    return sum;
+}
+
+struct spr_amounts lv_amounts_whole(const struct lv_act *a, const struct spr_amounts *asked) {
+    struct spr_amounts whole = *asked;
+    if (!(whole.of[SPR_CPU] > 0))
+        whole.of[SPR_CPU] = a->primary.vcpus > 0 ? a->primary.vcpus : 1;
+    if (!(whole.of[SPR_MEMORY] > 0))
+        whole.of[SPR_MEMORY] = a->primary.memory;
+    return whole;
+}
+
+int lv_fits_host(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *whole) {
+    virNodeInfo node;
+    if (virNodeGetInfo(conn, &node) < 0) {
+        lv_fail(a, "asking what the host has", NULL);
+        return a->job.code;
+    }
+    double memory = (double)node.memory * 1024, cpus = node.cpus * lv_target(a)->cpu_overcommit;
+    if (whole->of[SPR_MEMORY] <= memory && whole->of[SPR_CPU] <= cpus)
+        return SPR_OK;
+    lv_job_fail(&a->job, SPR_E_CAPACITY, "%.3g cores and %.4g bytes asked, the host has %.3g and %.4g",
+                whole->of[SPR_CPU], whole->of[SPR_MEMORY], cpus, memory);
+    return SPR_E_CAPACITY;
+}
+
+int lv_piece_add(struct lv_act *a, int32_t phase) {
+    struct lv_shard_meta *m = &a->meta;
+    if (m->piece_count == LV_PIECES) {
+        lv_job_fail(&a->job, SPR_E_BUSY, "shard %llu has %d growths under way", (unsigned long long)a->shard,
+                    LV_PIECES);
+        return SPR_E_BUSY;
+    }
+    m->piece[m->piece_count++] = (struct lv_piece){a->piece, phase, a->amounts};
+    return SPR_OK;
+}
+
+/* ---- the placeholder ---- */
+
+static int64_t wall_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static int new_meta(struct lv_act *a) {
+    struct lv_shard_meta *m = &a->meta;
+    lv_meta_clear(m);
+    m->id = a->shard;
+    m->fence = a->fence;
+    m->kind = a->kind;
+    m->phase = LV_PHASE_RESERVED;
+    m->warm = a->d->o.warm;
+    m->expires_wall_ns = wall_ns() + (int64_t)(a->d->o.reserve_ttl_s * 1e9);
+    snprintf(m->vm_uuid, LV_UUID, "%s", a->primary.uuid);
+    if (lv_meta_text(&m->vm, a->vm) < 0 || lv_meta_text(&m->owner, a->d->o.owner) < 0) {
+        lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");
+        return SPR_E_NOMEM;
+    }
+    return lv_piece_add(a, LV_PHASE_RESERVED);
+}
+
+int lv_start_paused(virDomainPtr dom) {
+    if (virDomainCreateWithFlags(dom, VIR_DOMAIN_START_PAUSED) == 0)
+        return 0;
+    int code = virGetLastErrorCode(); /* libvirt's test driver cannot */
+    if (code != VIR_ERR_INVALID_ARG && code != VIR_ERR_NO_SUPPORT)
+        return -1;
+    return virDomainCreate(dom) < 0 ? -1 : virDomainSuspend(dom);
+}
+
+static bool takes_memory(const struct lv_act *a) { return a->kind == SPR_SHARD_HEADROOM && a->d->o.hold_on_host; }
+
+static int define(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *how) {
+    char why[LV_WHY] = "", *xml = NULL;
+    how->meta = &a->meta;
+    how->allocated = takes_memory(a);
+    int rc = lv_domain_placeholder(how, &xml, why);
+    if (rc < 0) {
+        lv_job_fail(&a->job, rc, "%s", why);
+        return rc;
+    }
+    virDomainPtr dom = NULL;
+    rc = lv_guard(a, conn);
+    if (rc == SPR_OK && !(dom = virDomainDefineXMLFlags(conn, xml, VIR_DOMAIN_DEFINE_VALIDATE))) {
+        lv_fail(a, "defining a hold for VM", a->vm);
+        rc = a->job.code;
+    }
+    lv_free(xml);
+    if (rc < 0)
+        return rc;
+    if (a->dom)
+        virDomainFree(a->dom);
+    a->dom = dom;
+    return SPR_OK;
+}
+
+static int start(struct lv_act *a, virConnectPtr conn) {
+    if (!takes_memory(a))
+        return SPR_OK;
+    int rc = lv_guard(a, conn);
+    if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
+        lv_fail(a, "taking the memory of", virDomainGetName(a->dom));
+        rc = a->job.code;
+    }
+    return rc;
+}
+
+int lv_define_hold(struct lv_act *a, virConnectPtr conn) {
+    char uuid[LV_UUID];
+    struct lv_placeholder how = {.type = a->primary.type, .arch = a->primary.arch, .emulator = a->primary.emulator};
+    bool fresh = !a->dom;
+    how.amounts = lv_amounts_whole(a, &a->amounts);
+    int rc = lv_fits_host(a, conn, &how.amounts);
+    if (rc == SPR_OK && fresh)
+        rc = new_meta(a);
+    lv_uuid_derive(a->shard, a->primary.uuid, uuid);
+    how.uuid = uuid;
+    if (rc == SPR_OK)
+        rc = define(a, conn, &how);
+    if (rc == SPR_OK && (rc = start(a, conn)) < 0 && fresh) {
+        struct lv_job told = a->job; /* the reason is that it did not start, whatever comes of cleaning up */
+        lv_remove(a, conn);
+        memcpy(a->job.text, told.text, sizeof told.text);
+        a->job.code = told.code, a->job.outcome = told.outcome;
+    }
+    return rc;
+}
+
+int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
+    struct lv_domain d = {0};
+    char why[LV_WHY] = "", uuid[LV_UUID], *xml = virDomainGetXMLDesc(a->dom, VIR_DOMAIN_XML_INACTIVE);
+    if (!xml) {
+        lv_fail(a, "reading", virDomainGetName(a->dom));
+        return a->job.code;
+    }
+    int rc = lv_domain_read(xml, &d, why);
+    free(xml);
+    if (rc < 0) {
+        lv_job_fail(&a->job, rc, "%s", why);
+        return rc;
+    }
+    struct spr_amounts all = lv_allowed(&a->meta);
+    lv_amounts_add(&all, &a->meta.draining, 1);
+    struct lv_placeholder how = {.type = d.type, .arch = d.arch, .machine = d.machine, .emulator = d.emulator};
+    a->primary.vcpus = a->primary.vcpus ? a->primary.vcpus : d.vcpus;
+    a->primary.memory = a->primary.memory > 0 ? a->primary.memory : d.memory;
+    how.amounts = lv_amounts_whole(a, &all);
+    snprintf(uuid, sizeof uuid, "%s", d.uuid);
+    how.uuid = uuid;
+    a->meta.fence = a->fence;
+    rc = lv_fits_host(a, conn, &how.amounts);
+    if (rc == SPR_OK && lv_runs(a->dom) && (rc = lv_guard_ours(a, conn)) == SPR_OK && virDomainDestroy(a->dom) < 0) {
+        lv_fail(a, "making room for a larger hold:", virDomainGetName(a->dom));
+        rc = a->job.code;
+    }
+    if (rc == SPR_OK)
+        rc = define(a, conn, &how);
+    lv_domain_clear(&d);
+    return rc == SPR_OK ? start(a, conn) : rc;
+}
+
+/* ---- verbs ---- */
+
+static bool known(struct lv_act *a) {
+    struct lv_piece *p = a->dom ? lv_meta_piece(&a->meta, a->piece) : NULL;
+    if (p)
+        a->held = p->amounts;
+    return p || (a->dom && lv_window_has(&a->meta.ended, a->piece));
+}
+
+void lv_reserve(struct lv_act *a, virConnectPtr conn) {
+    if (known(a))
+        return; /* asked twice */
+    if (!a->primary.xml) {
+        lv_find_primary(a);
+        return;
+    }
+    int rc = SPR_OK;
+    if (!a->dom)
+        rc = lv_define_hold(a, conn);
+    else if ((rc = lv_piece_add(a, LV_PHASE_RESERVED)) == SPR_OK)
+        rc = a->kind == SPR_SHARD_HEADROOM ? lv_hold_resize(a, conn) : lv_meta_save(a, conn);
+    if (rc == SPR_OK)
+        a->held = a->amounts;
+}
+
+/* Headroom is ready as soon as it is committed: there is nothing to warm. */
+void lv_allocate_hold(struct lv_act *a, virConnectPtr conn) {
+    if (a->dom && lv_window_has(&a->meta.ended, a->piece))
+        return;
+    if (!a->dom && !a->primary.xml) {
+        lv_find_primary(a);
+        return;
+    }
+    if (!a->dom && lv_define_hold(a, conn) < 0)
+        return;
+    struct lv_piece *p = lv_meta_piece(&a->meta, a->piece);
+    if (!p) {
+        if (lv_piece_add(a, LV_PHASE_ALLOCATED) < 0 || lv_hold_resize(a, conn) < 0)
+            return;
+        p = lv_meta_piece(&a->meta, a->piece);
+    }
+    a->held = p->amounts;
+    lv_piece_ready(a);
+    a->meta.phase = LV_PHASE_WARM;
+    a->meta.warmness = 1;
+    a->meta.expires_wall_ns = 0;
+    a->warmness = 1;
+    lv_meta_save(a, conn);
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The primary's definition. The job walks over the hosts' look lanes: where the VM was last, then hosts that are
+ * connected and idle, then the others, the target last (a primary there would not need this shard). A VM that runs is
+ * the primary; a definition that sleeps counts only when no host has it running.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+#include "xml.h"
+
+void lv_primary_clear(struct lv_primary *p) {
+    for (size_t i = 0; i < p->base_count; i++) {
+        lv_free(p->base[i].target), lv_free(p->base[i].path);
+        lv_free(p->base[i].format), lv_free(p->base[i].overlay);
+    }
+    lv_free(p->base);
+    lv_free(p->xml), lv_free(p->type), lv_free(p->arch), lv_free(p->machine), lv_free(p->emulator);
+    memset(p, 0, sizeof *p);
+}
+
+/* ---- homes ---- */
+
+static struct lv_home *home_of(struct lv_driver *d, const char *vm) {
+    for (size_t i = 0; i < d->home_count; i++)
+        if (!strcmp(d->homes[i].vm, vm))
+            return &d->homes[i];
+    return NULL;
+}
+
+static void remember_home(struct lv_act *a, size_t host) {
+    struct lv_driver *d = a->d;
+    pthread_mutex_lock(&d->lock);
+    struct lv_home *h = home_of(d, a->vm);
+    if (!h && lv_grow((void **)&d->homes, &d->home_cap, d->home_count + 1, sizeof *d->homes) == SPR_OK) {
+        h = &d->homes[d->home_count];
+        h->vm = lv_strdup(a->vm);
+        if (h->vm)
+            d->home_count++;
+        else
+            h = NULL;
+    }
+    if (h) /* without memory the next one looks everywhere, that is all */
+        h->host = host;
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* ---- where to next ---- */
+
+static int rank(struct lv_act *a, size_t i, size_t hint) {
+    struct lv_host *h = &a->d->v->hosts[i];
+    if (a->asked[i])
+        return 9;
+    if (i == hint)
+        return 0;
+    if (i == a->target)
+        return 3;
+    return h->conn && !atomic_load(&h->lost) && !h->lane[LV_LOOK].running ? 1 : 2;
+}
+
+static bool next_host(struct lv_act *a, size_t *out) {
+    struct lv_driver *d = a->d;
+    int best = 9;
+    pthread_mutex_lock(&d->lock);
+    struct lv_home *home = home_of(d, a->vm);
+    size_t hint = home ? home->host : SIZE_MAX;
+    pthread_mutex_unlock(&d->lock);
+    pthread_mutex_lock(&d->v->lock);
+    for (size_t i = 0; i < d->v->host_count; i++)
+        if (rank(a, i, hint) < best) {
+            best = rank(a, i, hint);
+            *out = i;
+        }
+    pthread_mutex_unlock(&d->v->lock);
+    return best < 9;
+}
+
+static void go_back(struct lv_act *a) {
+    a->job.run = lv_act_run;
+    a->job.unconnected_too = false;
+    lv_job_move(&a->job, lv_target(a), LV_ACT);
+}
+
+static void look_on(struct lv_act *a) {
+    size_t i = 0;
+    if (next_host(a, &i)) {
+        lv_job_move(&a->job, &a->d->v->hosts[i], LV_LOOK);
+        return;
+    }
+    if (a->asleep && !a->takes_asleep) {
+        a->takes_asleep = true;
+        a->asked[a->asleep - 1] = 0;
+        lv_job_move(&a->job, &a->d->v->hosts[a->asleep - 1], LV_LOOK);
+        return;
+    }
+    a->job.host = lv_target(a);
+    lv_job_fail(&a->job, a->away[0] ? SPR_E_IO : SPR_E_NOT_FOUND, "VM '%s' is on none of the hosts%s%s", a->vm,
+                a->away[0] ? " that answer; " : "", a->away);
+}
+
+/* ---- what is needed of it ---- */
+
+/* What lies under an image that no running guest tells of: the volume's own header, through its pool. */
+static int volume_backing(virConnectPtr conn, const char *path, struct lv_base *b, char why[LV_WHY]) {
+    virStorageVolPtr vol = virStorageVolLookupByPath(conn, path);
+    char *text = vol ? virStorageVolGetXMLDesc(vol, 0) : NULL;
+    xmlDoc *doc = NULL;
+    int rc = SPR_OK;
+    if (text && lv_xml_open(text, "volume", &doc, why) == SPR_OK) {
+        const xmlNode *under = lv_xml_first(xmlDocGetRootElement(doc), "backingStore");
+        const char *at = lv_xml_text(lv_xml_first(under, "path"));
+        const char *format = lv_xml_attr(lv_xml_first(under, "format"), "type");
+        if (at && *at) {
+            b->path = lv_strdup(at);
+            b->format = lv_strdup(format ? format : "raw");
+            rc = b->path && b->format ? SPR_OK : SPR_E_NOMEM;
+        }
+        xmlFreeDoc(doc);
+    }
+    free(text);
+    if (vol)
+        virStorageVolFree(vol);
+    return rc;
+}
+
+static int add_base(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, const struct lv_disk *disk, bool is_base,
+                    char why[LV_WHY]) {
+    struct lv_primary *p = &a->primary;
+    size_t cap = p->base_count;
+    if (lv_grow((void **)&p->base, &cap, p->base_count + 1, sizeof *p->base) < 0)
+        return lv_why(why, SPR_E_NOMEM, "out of memory");
+    struct lv_base *b = &p->base[p->base_count++];
+    memset(b, 0, sizeof *b);
+    b->target = lv_strdup(disk->target);
+    if (is_base) {
+        b->path = lv_strdup(disk->source);
+        b->format = lv_strdup(disk->format ? disk->format : "raw");
+    } else if (disk->backing_count) {
+        b->path = lv_strdup(disk->backing[0]);
+        b->format = lv_strdup(disk->backing_format[0] ? disk->backing_format[0] : "raw");
+    } else if (disk->source && volume_backing(conn, disk->source, b, why) < 0) {
+        return lv_why(why, SPR_E_NOMEM, "out of memory");
+    }
+    if (!b->target || (b->path && !b->format))
+        return lv_why(why, SPR_E_NOMEM, "out of memory");
+    if (!b->path)
+        return lv_why(why, SPR_E_UNSUPPORTED,
+                      "disk %s of VM '%s' (%s) lies on no image that a replica could share: use replica=template",
+                      disk->target, a->vm, disk->source ? disk->source : "no path");
+    virDomainBlockInfo info;
+    if (!is_base && virDomainGetBlockInfo(dom, disk->target, &info, 0) == 0)
+        b->capacity = (double)info.capacity;
+    return SPR_OK;
+}
+
+/* The disks that need overlays: of the primary what lies under them, of a template they themselves. */
+static int read_disks(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, const struct lv_domain *d, bool is_base,
+                      char why[LV_WHY]) {
+    int rc = SPR_OK;
+    for (size_t i = 0; i < d->disk_count && rc == SPR_OK; i++) {
+        const struct lv_disk *k = &d->disk[i];
+        if (!strcmp(k->device, "disk") && !k->readonly && !k->shareable && k->target)
+            rc = add_base(a, conn, dom, k, is_base, why);
+    }
+    return rc;
+}
+
+static int keep_machine(struct lv_primary *p, const struct lv_domain *d) {
+    snprintf(p->uuid, LV_UUID, "%s", d->uuid ? d->uuid : "");
+    p->type = lv_strdup(d->type), p->arch = lv_strdup(d->arch);
+    p->machine = lv_strdup(d->machine), p->emulator = lv_strdup(d->emulator);
+    p->vcpus = d->vcpus_most ? d->vcpus_most : d->vcpus;
+    p->memory = d->memory;
+    return (d->type && !p->type) || (d->arch && !p->arch) || (d->machine && !p->machine) ||
+                   (d->emulator && !p->emulator)
+               ? SPR_E_NOMEM
+               : SPR_OK;
+}
+
+/* Whose definition: the VM's own or a template's. The owner's word in the metadata stands unless the program has one.
+ */
+static int choose(struct lv_act *a, const struct lv_domain *d, int *policy, char **template, char why[LV_WHY]) {
+    struct lv_vm_meta m = {0};
+    *policy = SPR_REPLICA_IMAGE;
+    if (!d->vm_xml)
+        return SPR_OK;
+    int rc = lv_vm_meta_parse(d->vm_xml, &m, why);
+    if (rc < 0)
+        return rc;
+    *policy = m.replica;
+    if (m.template_name && !(*template = lv_strdup(m.template_name)))
+        rc = lv_why(why, SPR_E_NOMEM, "out of memory");
+    else if (m.replica == SPR_REPLICA_NEVER && a->d->v->opts.vm)
+        *policy = SPR_REPLICA_IMAGE;
+    else if (m.replica == SPR_REPLICA_NEVER)
+        rc = lv_why(why, SPR_E_UNSUPPORTED, "the owner of VM '%s' allows no replicas (its metadata)", a->vm);
+    lv_vm_meta_clear(&m);
+    return rc;
+}
+
+static int take_template(struct lv_act *a, virConnectPtr conn, const char *name, char why[LV_WHY]) {
+    struct lv_domain t = {0};
+    char *xml = NULL;
+    if (name) {
+        virDomainPtr dom = virDomainLookupByName(conn, name);
+        char *text = dom ? virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE) : NULL;
+        if (!text)
+            lv_why(why, SPR_E_NOT_FOUND, "template '%s' of VM '%s': %s", name, a->vm, virGetLastErrorMessage());
+        xml = lv_strdup(text);
+        free(text);
+        if (dom)
+            virDomainFree(dom);
+        if (!xml)
+            return SPR_E_NOT_FOUND;
+    } else if (a->d->o.template_xml) {
+        xml = lv_strdup(a->d->o.template_xml);
+    } else {
+        return lv_why(why, SPR_E_ARG, "VM '%s' wants replicas from a template, and the driver has no template_xml",
+                      a->vm);
+    }
+    int rc = xml ? lv_domain_read(xml, &t, why) : SPR_E_NOMEM;
+    if (rc == SPR_OK)
+        rc = read_disks(a, conn, NULL, &t, true, why);
+    lv_domain_clear(&t);
+    if (rc == SPR_OK)
+        a->primary.xml = xml;
+    else
+        lv_free(xml);
+    return rc;
+}
+
+static int fill(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, char why[LV_WHY]) {
+    struct lv_domain d = {0};
+    char *template = NULL, *xml = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
+    char *live = xml ? virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_SECURE) : NULL;
+    int policy = SPR_REPLICA_IMAGE, rc = live ? SPR_OK : lv_code_of_last_error();
+    if (rc < 0)
+        lv_why(why, rc, "reading VM '%s': %s", a->vm, virGetLastErrorMessage());
+    lv_primary_clear(&a->primary);
+    if (rc == SPR_OK)
+        rc = lv_domain_read(live, &d, why);
+    if (rc == SPR_OK)
+        rc = keep_machine(&a->primary, &d);
+    if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA)
+        rc = choose(a, &d, &policy, &template, why);
+    if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA && policy == SPR_REPLICA_TEMPLATE) {
+        rc = take_template(a, conn, template, why);
+    } else if (rc == SPR_OK) {
+        if (a->kind == SPR_SHARD_REPLICA)
+            rc = read_disks(a, conn, dom, &d, false, why);
+        a->primary.xml = rc == SPR_OK ? lv_strdup(xml) : NULL;
+        if (rc == SPR_OK && !a->primary.xml)
+            rc = lv_why(why, SPR_E_NOMEM, "out of memory");
+    }
+    lv_domain_clear(&d);
+    lv_free(template);
+    free(xml), free(live);
+    return rc;
+}
+
+/* ---- one host ---- */
+
+static void note_away(struct lv_act *a) {
+    size_t n = strlen(a->away);
+    snprintf(a->away + n, sizeof a->away - n, "%s%s", n ? "; " : "", a->job.text);
+}
+
+static void look_run(struct lv_job *job, virConnectPtr conn) {
+    struct lv_act *a = (struct lv_act *)job;
+    char why[LV_WHY] = "";
+    size_t here = job->host->index;
+    a->asked[here] = 1;
+    if (!conn) {
+        note_away(a);
+        look_on(a);
+        return;
+    }
+    virDomainPtr dom = virDomainLookupByName(conn, a->vm);
+    if (!dom && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN) {
+        lv_job_fail_libvirt(job, "looking for VM", a->vm);
+        note_away(a);
+    }
+    if (dom && !lv_runs(dom) && !a->takes_asleep) {
+        a->asleep = here + 1;
+        virDomainFree(dom);
+        dom = NULL;
+    }
+    if (!dom) {
+        job->outcome = SPR_DONE;
+        look_on(a);
+        return;
+    }
+    int rc = fill(a, conn, dom, why);
+    virDomainFree(dom);
+    if (rc < 0) {
+        lv_job_fail(job, rc, "%s", why);
+        return;
+    }
+    remember_home(a, here);
+    go_back(a);
+}
+
+void lv_find_primary(struct lv_act *a) {
+    if (!a->asked)
+        a->asked = lv_alloc(a->d->v->host_count);
+    if (!a->asked) {
+        lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");
+        return;
+    }
+    memset(a->asked, 0, a->d->v->host_count);
+    a->asleep = 0;
+    a->takes_asleep = false;
+    a->away[0] = 0;
+    a->job.run = look_run;
+    a->job.unconnected_too = true;
+    look_on(a);
+}

@@ -17,6 +17,9 @@ enum { LV_WHY = 640, LV_UUID = 37, LV_MAC = 18, LV_NAME = 201 };
 #define LV_SHARD_URN "urn:libshardpredict:shard:1"
 #define LV_VM_URN    "urn:libshardpredict:vm:1"
 
+/* One line into `why`, with an ellipsis where it does not fit (xml.c). Returns `code`. */
+int lv_why(char why[LV_WHY], int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* ---- names and numbers (domain_names.c, domain_numbers.c) ---- */
 
 /* spr-<16 hex digits>-<vm>; what libvirt does not take in a name becomes '_', a long name of a VM is cut. */

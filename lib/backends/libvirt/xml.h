@@ -23,8 +23,8 @@ xmlNode *lv_xml_next(const xmlNode *element, const char *name);
 xmlNode *lv_xml_at(const xmlNode *parent, const char *a, const char *b);
 size_t lv_xml_count(const xmlNode *parent, const char *name);
 bool lv_xml_named(const xmlNode *element, const char *name);
-/* Value of an attribute, NULL when it is not there; the text of an element, "" when it has none. They live until that is
- * changed. */
+/* Value of an attribute, NULL when it is not there; the text of an element, "" when it has none. They live until that
+ * is changed. */
 const char *lv_xml_attr(const xmlNode *element, const char *name);
 const char *lv_xml_text(const xmlNode *element);
 /* The attribute is there and has this value. */
@@ -62,8 +62,5 @@ struct lv_bag {
 void *lv_bag_alloc(struct lv_bag *bag, size_t bytes); /* zeroed, NULL when there is none */
 char *lv_bag_text(struct lv_bag *bag, const char *text);
 void lv_bag_clear(struct lv_bag *bag);
-
-/* One line into `why`, with an ellipsis where it does not fit. Returns `code`. */
-int lv_why(char why[LV_WHY], int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 #endif

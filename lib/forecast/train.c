@@ -205,7 +205,7 @@ static void share_unit(struct spr__train_data *d, size_t first) {
     }
     for (size_t i = first; i < d->count; i++) {
         int32_t slot = spr__resource_row(d->series[i].resource);
-        d->series[i].unit = sum[slot] > 0 ? sum[slot] / count[slot] : 1;
+        d->series[i].unit = sum[slot] > 0 && count[slot] > 1 ? sum[slot] / count[slot] : 0; /* of one nobody knows */
     }
 }
 
@@ -213,7 +213,7 @@ static void share_unit(struct spr__train_data *d, size_t first) {
 static bool unlike(const struct spr__train_data *d) {
     double least = INFINITY, most = 0;
     for (size_t i = 0; i < d->count; i++)
-        if (d->series[i].mean_abs > 0) {
+        if (d->series[i].mean_abs > 0 && d->series[i].unit > 0) {
             least = SPR_MIN(least, d->series[i].unit);
             most = SPR_MAX(most, d->series[i].unit);
         }
@@ -325,12 +325,19 @@ static bool lively(const struct spr__train_series *s, int64_t season) {
     return n == 20 && change > .01 * s->mean_abs;
 }
 
+double spr__train_unit(const struct spr__train_data *d, const struct spr__train_series *s) {
+    double unit = d->unit[spr__resource_row(s->resource)];
+    if (s->resource < 0 && s->unit > 0)
+        return s->unit;
+    return unit > 0 ? unit : s->mean_abs;
+}
+
 static void weigh_series(spr_trainer *t) {
     for (size_t i = 0; i < t->data.count; i++) {
         struct spr__train_series *s = &t->data.series[i];
         s->draw = lively(s, season_of(t)) ? 1 : s->mean_abs > 0 ? .2 : 0;
         if (t->plan.by_level)
-            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / s->unit, 1), 3) : 0;
+            s->draw = s->mean_abs > 0 ? SPR_MIN(SPR_MAX(s->mean_abs / spr__train_unit(&t->data, s), 1), 3) : 0;
         s->witness = spr__mix64(i) % 8 == 0;
     }
 }

@@ -18,7 +18,7 @@ struct spr__train_series {
     int32_t resource;                      /* ::spr_resource or -1 */
     const struct spr__event_track *events; /* NULL = none */
     double mean_abs;
-    double unit;  /* mean |y| of the panel it came with, of the rows of its resource */
+    double unit;  /* mean |y| of the panel it came with, of the rows of its resource; 0 = it came alone */
     double draw;  /* how often windows are drawn from it, relative to others */
     bool witness; /* held out whole where the tail in time is too short */
 };
@@ -50,6 +50,7 @@ struct spr__train_plan {
     bool one_pool;    /* members after the first are alike and learn from the same windows */
     bool scout;       /* the first member, with less effort, is only there to be measured */
     bool resumed;     /* it goes on from a model */
+    bool few_rule;    /* a few big series rule pooled errors: they do not decide on the snap */
     bool calibrate;   /* factors per level where the tail says that the nets are too narrow */
 };
 
@@ -59,6 +60,12 @@ struct spr__train_data {
     size_t count, room;
     double unit[SPR__GLOBAL_RESOURCES]; /* mean |y|; 0 = too unlike to have one */
 };
+
+/*
+ * What is large: the mean of the resource; where that is not known, the mean of the panel, which may be cores or bytes, or,
+ * for a series that came alone, of all.
+ */
+double spr__train_unit(const struct spr__train_data *data, const struct spr__train_series *s);
 
 /* What to train for a task: see doc/algorithms/quantile-net.md, "Which settings". SPR_E_HISTORY where no series is
  * long enough. */

@@ -105,7 +105,7 @@ static void fine_hours_ahead(const struct task *t, struct spr__train_plan *p) {
     add(p, &a, 1);
     a.windows = 60000, a.iterations = 4000;
     add(p, &a, 4);
-    p->tail = 2 * t->day, p->by_level = true, p->one_pool = p->scout = true;
+    p->tail = 2 * t->day, p->by_level = true, p->one_pool = p->scout = p->few_rule = true;
 }
 
 static bool minutes(const struct task *t) { return t->day >= 200 && t->horizon <= t->day / 28; }

@@ -201,8 +201,7 @@ static void build(struct drawing *d, size_t window, double *y, uint8_t *marks, f
     double season = w.season > 0 ? w.season : w.spread, level = w.mean_abs > 0 ? w.mean_abs : w.spread;
     d->a[window] =
         g->weight == SPR__WEIGHT_OWA ? 100 * w.spread / (18.2 * level) + w.spread / (2.43 * season) : w.spread / season;
-    /* Panels of unknown resources may be cores and bytes: sizes are compared within a panel. */
-    d->c[window] = w.spread / (s->resource < 0 ? s->unit : unit);
+    d->c[window] = w.spread / spr__train_unit(d->data, s);
 }
 
 static void build_many(void *arg, size_t worker) {

@@ -146,7 +146,11 @@ static int simple_loss(spr_context *ctx, struct measuring *m, int32_t which, dou
     return SPR_OK;
 }
 
-/* Would the middle be better at the last value where that is near? By pooled and by scaled absolute error together. */
+/*
+ * Would the middle be better at the last value where that is near? By pooled and by scaled absolute error together;
+ * where a few big series rule the pooled one, a tail holds too few of their changes to tell, and the scaled one must
+ * not rise.
+ */
 static bool snap_helps(const struct measuring *m) {
     int32_t n = m->net->shape.levels, horizon = m->net->spec.horizon;
     double pooled[2] = {0, 0}, scaled[2] = {0, 0}, q[SPR__GLOBAL_LEVELS];
@@ -161,6 +165,8 @@ static bool snap_helps(const struct measuring *m) {
         pooled[0] += before, pooled[1] += after;
         scaled[0] += before * m->weight[r], scaled[1] += after * m->weight[r];
     }
+    if (m->plan->few_rule)
+        return scaled[0] > 0 && scaled[1] < 1.003 * scaled[0];
     return pooled[0] > 0 && scaled[0] > 0 && pooled[1] / pooled[0] + scaled[1] / scaled[0] < 2 - .003;
 }
 

@@ -232,6 +232,43 @@ static void panels_of_other_units_do_not_drown_each_other(void **state) {
     spr_context_unref(ctx);
 }
 
+/* Big VMs are drawn more often hours ahead, and count for more a week of hours ahead: against all of their resource. */
+static void series_that_come_alone_are_as_large_as_in_one_panel(void **state) {
+    enum { LENGTH = 2016, ROWS = 6 };
+    static double y[ROWS][LENGTH];
+    int32_t resource[ROWS] = {0};
+    spr_context *ctx = context(NULL, 1);
+    struct spr_trainer_opts o = {
+        .size = sizeof o, .step_ns = INT64_C(300000000000), .horizon = 48, .members = 1, .effort = .001};
+    (void)state;
+    for (int s = 0; s < ROWS; s++)
+        for (int i = 0; i < LENGTH; i++)
+            y[s][i] = pow(3, s) * (10 + 5 * sin((i + 20 * s) / 46.) + spr__rand(3, (uint64_t)s, (uint64_t)i));
+    for (int known = 0; known < 2; known++) {
+        const void *bytes[2];
+        size_t size[2];
+        spr_model *m[2] = {NULL, NULL};
+        for (int alone = 0; alone < 2; alone++) {
+            spr_trainer *t = NULL;
+            assert_int_equal(spr_trainer_create(ctx, &o, &t), SPR_OK);
+            for (int s = 0; s < (alone ? ROWS : 1); s++) {
+                struct spr_panel p = panel_of(y[s], alone ? 1 : ROWS, LENGTH, LENGTH);
+                p.resource = known ? resource : NULL;
+                assert_int_equal(spr_trainer_add(t, &p, NULL), SPR_OK);
+            }
+            assert_int_equal(spr_trainer_run(t, 0), SPR_OK);
+            assert_int_equal(spr_trainer_finish(t, &m[alone]), SPR_OK);
+            bytes[alone] = spr_model_bytes(m[alone], &size[alone]);
+            spr_trainer_destroy(t);
+        }
+        assert_int_equal(size[0], size[1]);
+        assert_memory_equal(bytes[0], bytes[1], size[0]);
+        spr_model_unref(m[0]);
+        spr_model_unref(m[1]);
+    }
+    spr_context_unref(ctx);
+}
+
 /* A VM never seen is taken for one of its resource. */
 static void a_panel_says_what_its_rows_are(void **state) {
     static const int32_t resource[2] = {SPR_CPU, SPR_MEMORY};
@@ -498,6 +535,7 @@ int main(void) {
         cmocka_unit_test(the_net_that_is_measured_does_not_count_hours_ahead),
         cmocka_unit_test(the_most_nets_that_may_be_asked_for_all_answer),
         cmocka_unit_test(panels_of_other_units_do_not_drown_each_other),
+        cmocka_unit_test(series_that_come_alone_are_as_large_as_in_one_panel),
         cmocka_unit_test(a_panel_says_what_its_rows_are),
         cmocka_unit_test(models_are_the_same_bytes_for_any_order_of_work_and_any_budget),
         cmocka_unit_test(updates_answer_what_one_longer_history_answers),

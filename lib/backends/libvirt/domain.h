@@ -205,11 +205,14 @@ enum lv_derive_flag {
     LV_KEEP_NUMA = 2,      /* numatune and the guest's NUMA cells stay */
     LV_BANDWIDTH = 4       /* interfaces are limited to the amounts of net_rx and net_tx, shared out evenly */
 };
-/* What stands in the place of one of the primary's disks. */
+/*
+ * What stands in the place of one of the primary's disks. CD-ROMs and floppies stay as they are where none is given:
+ * mind a cloud-init seed, which holds the primary's identity.
+ */
 struct lv_derive_disk {
     const char *target; /* "vda" */
-    const char *path;   /* the overlay's */
-    const char *format; /* NULL = "qcow2" */
+    const char *path;   /* the overlay's; NULL = an empty drive (CD-ROM and floppy only) */
+    const char *format; /* NULL = "qcow2", "raw" in a drive */
     /* what is under it, NULL = let libvirt look; never what the primary writes to, but what is under that (lv_disk) */
     const char *backing;
     const char *backing_format; /* required with backing */

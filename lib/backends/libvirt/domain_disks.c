@@ -28,8 +28,13 @@ static void put_backing(struct derive *d, xmlNode *disk, const struct lv_derive_
     lv_xml_set(&d->e, lv_xml_add(&d->e, backing, "source", NULL), "file", g->backing);
 }
 
-static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_disk *g) {
+static void forget_source(xmlNode *disk) {
     static const char *const gone[] = {"source", "backingStore", "mirror", "auth", "transient"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        lv_xml_drop_all(disk, gone[i]);
+}
+
+static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_disk *g, const char *format) {
     if (!g->path || !*g->path || !lv_xml_fits(g->path) || !lv_xml_fits(g->format) || !lv_xml_fits(g->backing) ||
         (g->backing && (!g->backing_format || !lv_xml_fits(g->backing_format)))) {
         lv_wrong(d, "disk %s: its path or formats are not given as they should be", g->target);
@@ -44,12 +49,11 @@ static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_
                  g->target, g->backing);
         return;
     }
-    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
-        lv_xml_drop_all(disk, gone[i]);
+    forget_source(disk);
     xmlNode *driver = lv_xml_need(&d->e, disk, "driver");
     lv_xml_set(&d->e, disk, "type", "file");
     lv_xml_set(&d->e, driver, "name", "qemu");
-    lv_xml_set(&d->e, driver, "type", g->format ? g->format : "qcow2");
+    lv_xml_set(&d->e, driver, "type", g->format ? g->format : format);
     lv_xml_set(&d->e, lv_xml_add(&d->e, disk, "source", NULL), "file", g->path);
     if (g->backing)
         put_backing(d, disk, g);
@@ -80,8 +84,10 @@ void lv_derive_disk(struct derive *d, xmlNode *disk) {
         lv_refuse(d, "a disk has no target");
     else if (why_not && (g || !reads))
         lv_refuse(d, "disk %s (%s): %s", target, place(disk), why_not);
+    else if (g && drive && !g->path)
+        forget_source(disk);
     else if (g)
-        put_overlay(d, disk, g);
+        put_overlay(d, disk, g, drive ? "raw" : "qcow2");
     else if (!reads)
         lv_refuse(d, "disk %s (%s): it is written to, and no overlay is given for it", target, place(disk));
     else {

@@ -125,6 +125,49 @@ static void what_cannot_be_written_is_refused(void **state) {
     lv_meta_clear(&m);
 }
 
+static void ignore(void *user, virErrorPtr error) { (void)user, (void)error; }
+
+static void libvirt_keeps_it_as_it_is(void **state) {
+    (void)state;
+    virSetErrorFunc(NULL, ignore);
+    virConnectPtr conn = virConnectOpen("test:///default");
+    assert_non_null(conn);
+    virDomainPtr dom = virDomainLookupByName(conn, "test");
+    assert_non_null(dom);
+    struct lv_shard_meta m = full_shard();
+    assert_int_equal(lv_meta_text(&m.vm, "a<b>&\"c\"'d'\nBücher"), SPR_OK);
+    char *text = formatted(&m), *back;
+    for (int twice = 0; twice < 2; twice++)
+        assert_int_equal(virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, text, "spr", LV_SHARD_URN, 0), 0);
+    assert_int_equal(
+        virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, "<vm replica='image'/>", "own", LV_VM_URN, 0), 0);
+    /* by its namespace, and as a part of the whole definition */
+    char *alone = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, 0);
+    char *whole = virDomainGetXMLDesc(dom, 0);
+    struct lv_domain d;
+    if (lv_domain_read(whole, &d, why) < 0)
+        fail_msg("%s", why);
+    const char *const got[] = {alone, d.shard_xml};
+    for (int i = 0; i < 2; i++) {
+        struct lv_shard_meta r = parsed(got[i]);
+        back = formatted(&r);
+        assert_string_equal(back, text);
+        lv_free(back);
+        lv_meta_clear(&r);
+    }
+    struct lv_vm_meta wishes = {0};
+    assert_int_equal(lv_vm_meta_parse(d.vm_xml, &wishes, why), SPR_OK);
+    assert_int_equal(wishes.replica, SPR_REPLICA_IMAGE);
+    lv_vm_meta_clear(&wishes);
+    lv_domain_clear(&d);
+    free(alone);
+    free(whole);
+    lv_free(text);
+    lv_meta_clear(&m);
+    virDomainFree(dom);
+    virConnectClose(conn);
+}
+
 #define GOOD "id='1' vm='web' kind='replica' state='warm' warm='paused'"
 
 static void the_element_is_read_as_libvirt_gives_it(void **state) {
@@ -447,6 +490,7 @@ int main(void) {
         cmocka_unit_test(a_copy_shares_nothing),
         cmocka_unit_test(any_name_survives),
         cmocka_unit_test(what_cannot_be_written_is_refused),
+        cmocka_unit_test(libvirt_keeps_it_as_it_is),
         cmocka_unit_test(the_element_is_read_as_libvirt_gives_it),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(what_has_no_sense_is_refused_by_name),

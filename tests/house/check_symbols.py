@@ -13,7 +13,7 @@ LIBS = dict(a.split("=", 1) for a in sys.argv[3:])
 MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim": "lib/backends/sim/shardpredict-sim.map",
         "gsl": "lib/backends/gsl/shardpredict-gsl.map", "libvirt": "lib/backends/libvirt/shardpredict-libvirt.map"}
 # libvirt's event loop and libcurl are set up once a process, whoever runs them.
-GLOBALS = {"libvirt": {"curl_once", "event_loop_once", "event_loop_started"}}
+GLOBALS = {"libvirt": {"event_loop_once", "event_loop_started"}}
 LIBC = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 OWN = {"libshardpredict.so"}
 ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.1", "libfyaml.so.0"},

@@ -227,7 +227,7 @@ void lv_ahead_free(struct lv_act *a);
 
 /* Does it answer? 1 yes, 0 not yet (why says what was heard), below 0: it never can. At most `seconds`
  * (driver_probe.c). */
-int lv_probe(const char *probe, virDomainPtr dom, double seconds, char why[LV_WHY]);
+int lv_probe(const char *probe, virDomainPtr dom, double seconds, const atomic_bool *stop, char why[LV_WHY]);
 
 /* ---- looking (driver_observe.c) ---- */
 

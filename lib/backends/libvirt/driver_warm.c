@@ -37,7 +37,7 @@ static int wake(struct lv_act *a, virConnectPtr conn, bool *cold) {
 /* Ready (1), not yet (0; the job comes back), or the job has failed. */
 static int answers(struct lv_act *a, double pause_s) {
     char why[LV_WHY] = "";
-    int rc = lv_probe(a->meta.probe, a->dom, patience(a), why);
+    int rc = lv_probe(a->meta.probe, a->dom, patience(a), &a->job.cancelled, why);
     if (rc > 0)
         return 1;
     if (rc < 0) {

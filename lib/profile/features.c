@@ -2,7 +2,7 @@
 /* What a series is like besides its periods: level, spread, trend, bursts, forecastability; and its class. */
 #include "profile/profile.h"
 
-enum { TREND_PARTS = 48 };
+enum { TREND_PARTS = 48, ENOUGH = 48 };
 
 /* ---- trend: Theil & Sen over the medians of equal parts ---- */
 
@@ -185,4 +185,8 @@ void spr__classify(const struct spr__trait *t, const struct spr_profile_row *row
     member[SPR_CLASS_DIURNAL] = wide * seasonal;
     member[SPR_CLASS_BURST] = wide * (1 - seasonal) * bursty;
     member[SPR_CLASS_CHAOTIC] = wide * (1 - seasonal) * (1 - bursty);
+    /* A handful of values looks like anything: nobody is sure before there are some dozens of them. */
+    double seen = SPR_MIN(1.0, (double)n / ENOUGH);
+    for (int k = 0; k < 4; k++)
+        member[k] = 0.25 + seen * (member[k] - 0.25);
 }

@@ -96,6 +96,9 @@ struct spr_libvirt_facts {
     int32_t guests;           /**< domains, running or not, shards included */
     int32_t guests_running;   /**< of them */
     int32_t shards;           /**< of them those that carry our metadata */
+    int32_t guests_mute;      /**< of the running ones those without fresh balloon statistics: their memory is what the host sees
+                                   of it (RSS), which seldom falls */
+    int32_t reserved;         /**< 0 */
     int32_t cells;            /**< NUMA cells; the first ::SPR_LIBVIRT_CELLS of them below */
     double cell_free[SPR_LIBVIRT_CELLS]; /**< free bytes of each */
     int64_t events;           /**< of guests that came, went or changed since the hosts were opened */

@@ -56,6 +56,7 @@ struct lv_guest {
     uint64_t cpu_time; /* of a guest whose vCPUs are not told apart */
     uint64_t balloon_update;
     int64_t balloon_changed_ns;
+    bool mute; /* it does not say what memory it uses */
     struct lv_tally tally;
 };
 

@@ -176,6 +176,7 @@ static void add(struct lv_tally *t, int resource, double amount, double seconds)
     t->seconds[resource] += seconds;
 }
 
+/* Only of a kind that has some. */
 static const struct lv_count *counts_of(const struct lv_guest *g, int kind) {
     size_t at = 0;
     for (int k = 0; k < kind; k++)
@@ -185,10 +186,11 @@ static const struct lv_count *counts_of(const struct lv_guest *g, int kind) {
 
 /* Growth of both counts over all things of a kind; false: one fell or they are others: only a baseline. */
 static bool growth(const struct lv_guest *g, const struct lv_record *r, int kind, double *a, double *b) {
-    const struct lv_count *was = counts_of(g, kind), *is = r->count[kind];
+    const struct lv_count *was, *is = r->count[kind];
     *a = *b = 0;
     if (g->shape[kind] != r->shape[kind] || g->counts[kind] != r->counts[kind] || !g->counts[kind])
         return false;
+    was = counts_of(g, kind);
     for (size_t i = 0; i < r->counts[kind]; i++) {
         if (is[i].a < was[i].a || is[i].b < was[i].b)
             return false;
@@ -253,7 +255,8 @@ static bool balloon_fresh(struct lv_guest *g, const struct lv_record *r, int64_t
 static void take_memory(struct lv_guest *g, const struct lv_record *r, double s, int64_t now_ns, int64_t wall_ns) {
     bool told = r->has_memory_now && (r->has_usable || r->has_unused) && balloon_fresh(g, r, now_ns, wall_ns);
     uint64_t left = r->has_usable ? r->usable : r->unused;
-    if (told && left <= r->memory_now) {
+    g->mute = !told || left > r->memory_now;
+    if (!g->mute) {
         add(&g->tally, SPR_MEMORY, (double)(r->memory_now - left) * 1024, s);
         if ((double)left < 0.05 * (double)r->memory_now)
             g->tally.throttled |= 1u << SPR_MEMORY;
@@ -272,9 +275,10 @@ static int keep(struct lv_guest *g, const struct lv_record *r) {
     }
     struct lv_count *to = g->count;
     for (int k = 0; k < LV_THINGS; k++) {
-        if (r->counts[k])
+        if (r->counts[k]) {
             memcpy(to, r->count[k], r->counts[k] * sizeof *to);
-        to += r->counts[k];
+            to += r->counts[k];
+        }
         g->counts[k] = r->counts[k];
         g->shape[k] = r->shape[k];
     }

@@ -204,7 +204,9 @@ static int take_record(struct lv_watch *w, virDomainStatsRecordPtr rec, int64_t 
         w->facts.memory_promised += r->has_memory_most ? (double)r->memory_most * 1024 : 0;
     }
     w->facts.shards += g->detail && g->detail->shard;
-    return lv_guest_take(g, r, runs ? (int32_t)(id & INT32_MAX) : -1, now_ns, wall);
+    int rc = lv_guest_take(g, r, runs ? (int32_t)(id & INT32_MAX) : -1, now_ns, wall);
+    w->facts.guests_mute += runs && g->mute;
+    return rc;
 }
 
 static int count_all(struct look *l, virConnectPtr conn) {
@@ -224,7 +226,7 @@ static int count_all(struct look *l, virConnectPtr conn) {
     w->round++;
     w->progress_ns = after;
     w->facts.guests = l->record_count;
-    w->facts.guests_running = w->facts.shards = 0;
+    w->facts.guests_running = w->facts.guests_mute = w->facts.shards = 0;
     w->facts.cores_promised = w->facts.memory_promised = 0;
     for (int i = 0; i < l->record_count && rc == SPR_OK; i++)
         rc = take_record(w, l->records[i], now_ns, wall);

@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* shardpredict profile: how each VM of a trace behaves. */
+/* shardpredict profile: how each VM of a trace, or of hosts that are watched live, behaves. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "tool.h"
+#include "live.h"
 
 static const char about[] =
-    "shardpredict profile reads a trace and says how each VM and resource behaves: its class (steady-state,\n"
-    "diurnal-spike, event-driven-burst or chaotic) and how sure that is, its periods, its level, its bursts, how\n"
-    "well it can be forecast, and the hours of the week in which its peaks gather.";
+    "shardpredict profile reads a trace, or watches hosts, and says how each VM and resource behaves: its class\n"
+    "(steady-state, diurnal-spike, event-driven-burst or chaotic) and how sure that is, its periods, its level, its\n"
+    "bursts, how well it can be forecast, and the hours of the week in which its peaks gather.";
 static const char epilogue[] =
     "Periods may be any length and need not be whole steps; each has passed a permutation test. Levels are medians.\n"
     "With --json the answer is one document (doc/schema/profile.json) on standard output.\n\n"
+    "Live: --from libvirt:URI (any URI that virsh takes; a read-only connection is enough) watches for --for and then\n"
+    "profiles what it saw; Ctrl-C ends it early. Some seconds show levels; they say little about classes and "
+    "periods.\n\n"
     "Example: the CPU of 40 VMs from two files that a map explains\n"
-    "  shardpredict profile --trace avg.csv.gz --trace max.csv.gz --map azure_v1_vms.yaml";
+    "  shardpredict profile --trace avg.csv.gz --trace max.csv.gz --map azure_v1_vms.yaml\n"
+    "Example: the guests of this machine, now\n"
+    "  shardpredict profile --from libvirt:qemu:///system --for 1m --every 5s";
 
 enum { SPARK_COLUMNS = 32, NAME_WIDTH = 28, METRIC_WIDTH = 20 };
 
@@ -51,7 +56,9 @@ static void amount(char *text, size_t room, double v, int resource) {
 }
 
 static void duration(char *text, size_t room, double s) {
-    if (s < 5400)
+    if (s < 120)
+        snprintf(text, room, "%.3g s", s);
+    else if (s < 5400)
         snprintf(text, room, "%.3g min", s / 60);
     else if (s < 4 * 86400)
         snprintf(text, room, "%.3g h", s / 3600);
@@ -156,6 +163,7 @@ static void print_table(struct table *t, const spr_profile *profile, const spr_s
 
 struct request {
     const char **traces;
+    struct live_request live;
     char *map, *where;
     int json, ascii;
     double utc_offset_h;
@@ -178,33 +186,51 @@ static int answer(spr_context *ctx, const struct request *q, const spr_profile *
     return spr_output_commit(out) < 0 ? tool_error(ctx, "standard output") : EXIT_DONE;
 }
 
-static int run(spr_context *ctx, const struct request *q) {
+/* The series of a trace, or of what was watched; EXIT_DONE or an exit code. */
+static int get_series(spr_context *ctx, const struct request *q, spr_series **out) {
+    spr_trace *trace = NULL;
+    if (tool_count(q->live.from))
+        return live_watch(ctx, &q->live, out);
     struct spr_trace_opts in = {
         .size = sizeof in, .files = q->traces, .file_count = tool_count(q->traces), .map = q->map, .where = q->where};
+    if (spr_trace_read(ctx, &in, &trace) < 0)
+        return tool_error(ctx, q->traces[0]);
+    *out = spr_series_ref(spr_trace_series(trace));
+    spr_trace_destroy(trace);
+    return EXIT_DONE;
+}
+
+static int run(spr_context *ctx, const struct request *q) {
     struct spr_profile_opts how = SPR_PROFILE_OPTS_INIT;
-    spr_trace *trace = NULL;
     spr_profiler *profiler = NULL;
     spr_profile *profile = NULL;
+    spr_series *series = NULL;
     how.utc_offset_s = (int32_t)lround(q->utc_offset_h * 3600);
-    int rc = spr_trace_read(ctx, &in, &trace);
+    if (tool_count(q->live.from)) /* of a few values many things look periodic */
+        how.significance = 0.001, how.permutations = 999;
+    int code = get_series(ctx, q, &series);
+    if (code)
+        return code;
+    int rc = spr_profiler_create(ctx, &how, &profiler);
     if (rc >= 0)
-        rc = spr_profiler_create(ctx, &how, &profiler);
-    if (rc >= 0)
-        rc = spr_profiler_run(profiler, spr_trace_series(trace), 0, 0, &profile);
-    int code = rc < 0 ? tool_error(ctx, q->traces[0]) : answer(ctx, q, profile, spr_trace_series(trace));
+        rc = spr_profiler_run(profiler, series, 0, 0, &profile);
+    code = rc < 0 ? tool_error(ctx, "profile") : answer(ctx, q, profile, series);
     spr_profile_unref(profile);
     spr_profiler_destroy(profiler);
-    spr_trace_destroy(trace);
+    spr_series_unref(series);
     return code;
 }
 
 int verb_profile(int argc, const char **argv) {
-    struct request q = {0};
+    struct request q = {.live = {.verb = "profile"}};
+    char *watch_for = NULL, *every = NULL;
     int threads = 0;
     long long seed = 0;
     struct poptOption table[] = {
-        {"trace", 't', POPT_ARG_ARGV, &q.traces, 0, "trace to read, .csv or .csv.gz (required; may be repeated)",
-         "FILE"},
+        {"trace", 't', POPT_ARG_ARGV, &q.traces, 0, "trace to read, .csv or .csv.gz (may be repeated)", "FILE"},
+        {"from", 'f', POPT_ARG_ARGV, &q.live.from, 0, "host to watch instead (may be repeated)", "libvirt:URI"},
+        {"for", '\0', POPT_ARG_STRING, &watch_for, 0, "how long to watch: 30s, 5m, 1h; 1m", "TIME"},
+        {"every", '\0', POPT_ARG_STRING, &every, 0, "how often to look; 2s", "TIME"},
         {"map", 'm', POPT_ARG_STRING, &q.map, 0, "what the columns mean; without it the tool's own form", "FILE"},
         {"where", 'w', POPT_ARG_STRING, &q.where, 0, "only rows of the trace with this value", "COLUMN=VALUE"},
         {"utc-offset", '\0', POPT_ARG_DOUBLE, &q.utc_offset_h, 0, "local time minus UTC for the peak windows", "HOURS"},
@@ -217,8 +243,16 @@ int verb_profile(int argc, const char **argv) {
     int rc = tool_options("profile", about, epilogue, table, argc, argv, NULL);
     if (rc >= 0)
         return rc;
-    if (!tool_count(q.traces))
-        return tool_usage("profile", "--trace FILE is required");
+    if (!tool_count(q.traces) == !tool_count(q.live.from))
+        return tool_usage("profile", "either --trace FILE or --from libvirt:URI is required");
+    for (size_t i = 0; i < tool_count(q.live.from); i++)
+        if (!live_source_known("profile", q.live.from[i]))
+            return EXIT_USAGE;
+    q.live.for_s = live_seconds(watch_for ? watch_for : "1m");
+    q.live.every_s = live_seconds(every ? every : "2s");
+    if (!(q.live.for_s > 0) || !(q.live.every_s >= 0.1) || q.live.for_s < q.live.every_s || q.live.for_s > 1e7)
+        return tool_usage("profile", "--for %s --every %s: times such as 30s, 5m, 1h; at least one --every of 0.1 s",
+                          watch_for ? watch_for : "1m", every ? every : "2s");
     if (threads < 0)
         return tool_usage("profile", "--threads: %d is below 0", threads);
     if (!(fabs(q.utc_offset_h) <= 24))
@@ -228,8 +262,12 @@ int verb_profile(int argc, const char **argv) {
         return EXIT_FAILED;
     int code = run(ctx, &q);
     tool_context_free(ctx);
-    for (size_t i = 0; q.traces[i]; i++)
-        free((char *)(uintptr_t)q.traces[i]);
-    free((void *)(uintptr_t)q.traces), free(q.map), free(q.where);
+    const char **lists[] = {q.traces, q.live.from};
+    for (size_t k = 0; k < 2; k++) {
+        for (size_t i = 0; i < tool_count(lists[k]); i++)
+            free((char *)(uintptr_t)lists[k][i]);
+        free((void *)(uintptr_t)lists[k]);
+    }
+    free(q.map), free(q.where), free(watch_for), free(every);
     return code;
 }

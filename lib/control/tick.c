@@ -84,7 +84,10 @@ int spr__step_closed(spr_controller *c, const double *column, const double *vm_c
                           .steps = 1,
                           .series_stride = sizeof(double),
                           .step_stride = sizeof(double)};
-    return spr_forecaster_update(c->forecaster, &p);
+    rc = spr_forecaster_update(c->forecaster, &p);
+    if (rc < 0)
+        c->forecaster_fresh = false; /* it may know half of the step: the next one fits again */
+    return rc;
 }
 
 static int predict(spr_controller *c) {

@@ -14,6 +14,7 @@ struct events {
     double *share; /* of `bare` in the answers: [series][EVENT_CLASSES] */
     int64_t share_rows;
     bool asks_bare, bare_fitted; /* some share is above 0; of a fit under way: it is through */
+    bool torn;                   /* an update failed half way: some of us know a step that others do not */
     struct spr_event_effects *effects;
     bool own;
     int32_t horizon, level_count;
@@ -160,6 +161,7 @@ static int events_fit(void *state, const struct spr_panel *history, int64_t firs
         v->clean && v->series == history->series && v->steps == history->steps && v->first_step == first_step;
     if ((rc = make_scratch(v, history->series)) < 0 || (!resumed && (rc = begin_fit(v, history, first_step)) < 0))
         return rc;
+    v->torn = false;
     if (v->asks_bare && !v->bare_fitted) {
         if ((rc = spr_forecaster_fit(v->bare, history, first_step, budget)) == SPR_AGAIN)
             return rc;
@@ -176,20 +178,31 @@ static int events_fit(void *state, const struct spr_panel *history, int64_t firs
     return rc;
 }
 
-static int events_update(void *state, const struct spr_panel *steps) {
-    struct events *v = state;
-    size_t cells = (size_t)(steps->series * steps->steps);
-    double *out = spr__alloc(v->ctx, cells, sizeof *out);
-    if (!out)
-        return spr__nomem(v->ctx);
-    int rc = spr__event_clean(v->effects, steps, v->effects->next, true, out);
-    struct spr_panel p = panel_of(steps, out);
-    if (rc == SPR_OK)
-        rc = spr_forecaster_update(v->inner, &p);
+static int whole(const struct events *v) {
+    return v->torn ? spr__fail(v->ctx, SPR_E_STATE, "events: an update failed half way: fit again") : SPR_OK;
+}
+
+static int update_all(struct events *v, const struct spr_panel *steps, const struct spr_panel *clean) {
+    int rc = spr_forecaster_update(v->inner, clean);
     if (rc == SPR_OK && v->asks_bare)
         rc = spr_forecaster_update(v->bare, steps);
     if (rc == SPR_OK)
         rc = spr_event_effects_update(v->effects, steps);
+    v->torn = rc < 0;
+    return rc;
+}
+
+static int events_update(void *state, const struct spr_panel *steps) {
+    struct events *v = state;
+    size_t cells = (size_t)(steps->series * steps->steps);
+    int rc = whole(v);
+    double *out = rc < 0 ? NULL : spr__alloc(v->ctx, cells, sizeof *out);
+    if (!out)
+        return rc < 0 ? rc : spr__nomem(v->ctx);
+    rc = spr__event_clean(v->effects, steps, v->effects->next, true, out);
+    struct spr_panel p = panel_of(steps, out);
+    if (rc == SPR_OK)
+        rc = update_all(v, steps, &p);
     spr__free(v->ctx, out, cells, sizeof *out);
     return rc;
 }
@@ -262,11 +275,11 @@ static int predict(const struct events *v, const double *now, const struct event
 static int events_predict(void *state, const double *now, struct spr_forecaster_output *out) {
     struct events *v = state;
     struct event_touches touches;
-    int rc = spr__event_touches(v->effects, v->effects->next - 1, v->horizon + 1, false, &touches);
-    if (rc == SPR_OK) {
-        rc = predict(v, now, &touches, out);
-        spr__event_touches_free(v->ctx, &touches);
-    }
+    int rc = whole(v);
+    if (rc < 0 || (rc = spr__event_touches(v->effects, v->effects->next - 1, v->horizon + 1, false, &touches)) < 0)
+        return rc;
+    rc = predict(v, now, &touches, out);
+    spr__event_touches_free(v->ctx, &touches);
     return rc;
 }
 

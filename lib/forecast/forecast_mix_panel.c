@@ -244,6 +244,7 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
     int rc = make_rows(m, history);
     if (rc < 0)
         return rc;
+    m->torn = false;
     int64_t n = history->steps, first = n >= 3 * m->day && n > 24 ? SPR_MAX(n - 3 * m->day, 24) : n / 4;
     struct job j = {m, history, SPR_MAX(first, 2), NULL, NULL};
     spr__parallel(m->ctx, (size_t)m->count, remember_row, &j);
@@ -261,13 +262,22 @@ static int mix_fit(void *state, const struct spr_panel *history, int64_t first_s
     return rc;
 }
 
+static int whole(const struct mix *m) {
+    return m->torn ? spr__fail(m->ctx, SPR_E_STATE, "mix: an update failed half way: fit again") : SPR_OK;
+}
+
 static int mix_update(void *state, const struct spr_panel *steps) {
     struct mix *m = state;
     struct job j = {m, steps, 0, NULL, NULL};
+    int rc = whole(m);
+    if (rc < 0)
+        return rc;
     if (steps->series != m->count)
         return spr__fail(m->ctx, SPR_E_ARG, "the mix was fitted on %lld series, the update has %lld",
                          (long long)m->count, (long long)steps->series);
-    return take_steps(m, &j);
+    rc = take_steps(m, &j);
+    m->torn = rc < 0; /* the model or the cheap experts may know a step that the others do not */
+    return rc;
 }
 
 static void ask_row(void *arg, size_t i) {
@@ -284,7 +294,9 @@ static int mix_predict(void *state, const double *now, struct spr_forecaster_out
     struct job j = {m, NULL, 0, now, out};
     if (!m->count)
         return spr__fail(m->ctx, SPR_E_STATE, "the mix was not fitted yet");
-    int rc = m->model && now ? ask_model(m, now) : SPR_OK;
+    int rc = whole(m);
+    if (rc == SPR_OK && m->model && now)
+        rc = ask_model(m, now);
     if (rc == SPR_OK)
         spr__parallel(m->ctx, (size_t)m->count, ask_row, &j);
     return rc;

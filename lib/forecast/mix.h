@@ -61,6 +61,7 @@ struct mix {
     double *opinion; /* [row][horizon - 1][level] what the model says after the running step */
     double *column;  /* [row] the running step as the model was told it */
     double *points;  /* [row][horizon - 1] */
+    bool torn;       /* an update failed half way: some of us know a step that others do not */
 };
 
 /* Would what was said so far not do for a running step that shows y? */

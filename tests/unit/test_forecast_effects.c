@@ -363,6 +363,39 @@ static void bad_configs_are_refused(void **state) {
     spr_calendar_unref(other);
 }
 
+/* Inner, bare and effects would each know another last step. */
+static void an_update_that_failed_half_way_is_answered_after_the_next_fit_only(void **state) {
+    (void)state;
+    static double y[2 * STEPS];
+    int torn = 0;
+    wave(y, 2, STEPS, lifts, 0.1);
+    struct spr_panel p = panel_of(y, 2, 0, 10 * DAY, STEPS), next = panel_of(y, 2, 10 * DAY, 2, STEPS);
+    for (int64_t n = 1, rc = SPR_E_NOMEM; rc < 0; n++) {
+        struct failing_alloc a = {0};
+        spr_context *own = failing_context(&a);
+        spr_calendar *c = matches(own, MATCHES, 0);
+        spr_forecaster *f = around(own, c, spr_forecaster_holt_winters(), NULL);
+        spr_forecast *out = NULL;
+        assert_int_equal(spr_forecaster_fit(f, &p, 0, 0), SPR_OK);
+        a.fail_at = a.calls + n;
+        rc = spr_forecaster_update(f, &next);
+        a.fail_at = 0;
+        int then = spr_forecaster_predict(f, NULL, &out);
+        assert_true(then == SPR_OK || (rc < 0 && then == SPR_E_STATE));
+        if (then < 0) {
+            torn++;
+            assert_int_equal(spr_forecaster_update(f, &next), SPR_E_STATE);
+            assert_int_equal(spr_forecaster_fit(f, &p, 0, 0), SPR_OK);
+            assert_int_equal(spr_forecaster_predict(f, NULL, &out), SPR_OK);
+        }
+        spr_forecast_unref(out);
+        spr_forecaster_destroy(f);
+        spr_calendar_unref(c);
+        spr_context_unref(own);
+    }
+    assert_true(torn > 0);
+}
+
 static int road(spr_context *failing, void *arg) {
     const double *y = arg;
     spr_calendar *c = matches(failing, MATCHES, 0);
@@ -402,6 +435,7 @@ int main(void) {
         cmocka_unit_test(what_is_seen_now_inside_a_match_stays_what_it_is),
         cmocka_unit_test(slices_of_a_fit_add_up_and_threads_do_not_matter),
         cmocka_unit_test(bad_configs_are_refused),
+        cmocka_unit_test(an_update_that_failed_half_way_is_answered_after_the_next_fit_only),
         cmocka_unit_test(every_failing_allocation_leaves_nothing_behind),
     };
     return cmocka_run_group_tests_name("effects of events", tests, make_context, drop_context);

@@ -221,6 +221,36 @@ static void a_model_that_does_not_fit_is_refused(void **state) {
     spr_forecaster_destroy(f);
 }
 
+/* The model and the cheap experts would each know another last step. */
+static void an_update_that_failed_half_way_is_answered_after_the_next_fit_only(void **state) {
+    int torn = 0;
+    (void)state;
+    for (int64_t n = 1, rc = SPR_E_NOMEM; rc < 0; n++) {
+        struct failing_alloc a = {0};
+        spr_context *own = failing_context(&a);
+        struct spr_panel past = panel_of(0, STEPS), one = panel_of(STEPS, 1);
+        spr_forecaster *f = NULL;
+        spr_forecast *said = NULL;
+        assert_int_equal(mix(own, model, H, 0, &f), SPR_OK);
+        assert_int_equal(spr_forecaster_fit(f, &past, 0, 0), SPR_OK);
+        a.fail_at = a.calls + n;
+        rc = spr_forecaster_update(f, &one);
+        a.fail_at = 0;
+        int then = spr_forecaster_predict(f, NULL, &said);
+        assert_true(then == SPR_OK || (rc < 0 && then == SPR_E_STATE));
+        if (then < 0) {
+            torn++;
+            assert_int_equal(spr_forecaster_update(f, &one), SPR_E_STATE);
+            assert_int_equal(spr_forecaster_fit(f, &past, 0, 0), SPR_OK);
+            assert_int_equal(spr_forecaster_predict(f, NULL, &said), SPR_OK);
+        }
+        spr_forecast_unref(said);
+        spr_forecaster_destroy(f);
+        spr_context_unref(own);
+    }
+    assert_true(torn > 0);
+}
+
 static int ask_once(spr_context *c, void *arg) {
     double out[SERIES * H * LEVELS];
     return answers(c, arg, 1, false, out);
@@ -238,6 +268,7 @@ int main(void) {
         cmocka_unit_test(a_model_is_told_what_it_is_asked_about),
         cmocka_unit_test(asking_within_a_step_leaves_no_trace),
         cmocka_unit_test(a_model_that_does_not_fit_is_refused),
+        cmocka_unit_test(an_update_that_failed_half_way_is_answered_after_the_next_fit_only),
         cmocka_unit_test(no_memory_is_said),
     };
     return cmocka_run_group_tests(tests, make_all, drop_all);

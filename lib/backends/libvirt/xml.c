@@ -212,7 +212,9 @@ struct lv_sink {
 static int sink_write(void *ctx, const char *bytes, int count) {
     struct lv_sink *s = ctx;
     void *block = s->text;
-    s->nomem = s->nomem || lv_grow(&block, &s->cap, s->used + (size_t)count + 1, 1) < 0;
+    if (count <= 0)
+        return 0; /* a flush of nothing, from nowhere when memory has ended */
+    s->nomem = s->nomem || !bytes || lv_grow(&block, &s->cap, s->used + (size_t)count + 1, 1) < 0;
     s->text = block;
     if (!s->nomem) {
         memcpy(s->text + s->used, bytes, (size_t)count);

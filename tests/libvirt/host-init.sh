@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # PID 1 of a lab host. lab.sh starts it in new mount, network, uts, pid and cgroup namespaces; every mount below is the host's own.
-# usage: host-init.sh NAME FOLDER ADDRESS/LEN UUID   (environment: LAB_HIERARCHIES, LAB_CACHE)
+# usage: host-init.sh NAME FOLDER ADDRESS/LEN UUID   (environment: LAB_HIERARCHIES, LAB_CACHE, LAB_TC_SHIM)
 set -euo pipefail
 name=$1 folder=$2 address=$3 uuid=$4
 
@@ -61,6 +61,13 @@ remember_owner = 0
 stdio_handler = "file"
 namespaces = []
 CONF
+
+if [ -n "${LAB_TC_SHIM:-}" ]; then
+    tc=$(readlink -f "$(command -v tc)")
+    : >/run/tc
+    mount --bind "$tc" /run/tc
+    mount --bind "$LAB_TC_SHIM" "$tc"
+fi
 
 ip link set lo up
 # Its address is fixed, so that a host that comes back is reached at once and not after the neighbours' ARP entries have aged.

@@ -122,10 +122,13 @@ def load_client(url, clients, every, timeout):
 class Lab:
     """Hosts that are up between `up` and `down`; a context manager does both. The lab ends with this process, however that ends."""
 
-    def __init__(self, name, hosts=3):
+    def __init__(self, name, hosts=3, bandwidth=False):
+        """bandwidth: hosts can limit interfaces even where this kernel lacks modules for it; without, they are as the kernel is."""
         self.name, self.hosts, self.folder = name, [f"hv{i + 1}" for i in range(hosts)], os.path.join(WORK, name)
         self.env = dict(os.environ, LAB=self.folder, LAB_CACHE=CACHE, LAB_OWNER=str(os.getpid()), GUEST=os.path.join(CACHE, "guest"),
                         LC_ALL="C", LIBVIRT_LOG_OUTPUTS="1:file:/dev/null")
+        if bandwidth:
+            self.env["LAB_TC_SHIM"] = "1"
         self.started, self.spaces, self._uris = [], set(), {}
 
     # ---- up, down, commands
@@ -384,7 +387,7 @@ def skip_or_fail(why):
     sys.exit(77)
 
 
-def main(test, hosts=3, name=None):
+def main(test, hosts=3, name=None, bandwidth=False):
     """Runs test(tap, lab) and never returns. hosts=0: test(tap), without a lab. The lab is named after the script."""
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if hosts:
@@ -401,7 +404,7 @@ def main(test, hosts=3, name=None):
     name = name or os.path.splitext(os.path.basename(sys.argv[0]))[0]
     try:
         if hosts:
-            with Lab(name, hosts) as l:
+            with Lab(name, hosts, bandwidth) as l:
                 try:
                     test(t, l)
                 finally:

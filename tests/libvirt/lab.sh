@@ -19,6 +19,7 @@
 #   console HOST GUEST         what the guest has said on its serial line
 #
 # Environment: LAB (folder, needed); LAB_CACHE (guest image, certificates, QEMU's capabilities: kept, default $LAB.cache);
+# LAB_TC_SHIM=1 (the hosts can limit bandwidth even where this kernel has no modules for it, see tc-shim.sh);
 # LAB_OWNER (a PID: when that process ends, however it ends, the lab is taken down).
 # Hosts have 10.78.0.11.., guests may have any other address in 10.78.0.0/16.
 set -euo pipefail
@@ -28,7 +29,7 @@ die() {
     exit 1
 }
 usage() {
-    sed -n '3,26s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,27s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit "$1"
 }
 case ${1:-} in help | --help | -h) usage 0 ;; esac
@@ -169,7 +170,7 @@ up_host() {
     make_groups "$h"
     (
         join_groups "$h"
-        LAB_HIERARCHIES=$hierarchies exec unshare -m -n -u -p -C -f --kill-child -- \
+        LAB_HIERARCHIES=$hierarchies LAB_TC_SHIM=${LAB_TC_SHIM:+$here/tc-shim.sh} exec unshare -m -n -u -p -C -f --kill-child -- \
             bash "$here/host-init.sh" "$h" "$LAB/$h" "10.78.0.$((10 + n))/16" "0000000$n-51ab-4000-8000-00000000000$n"
     ) 9>&- </dev/null >"$LAB/$h/init.log" 2>&1 &
     outer=$!

@@ -74,6 +74,11 @@ def moves(t, l):
     l.wait_http(ip)
     t.check("a saved guest goes on where it was", saved and float(l.http(ip)[1].split()[3]) > before and l.domains("hv1")["g-hv1"] == "running")
     l.virsh("hv1", "schedinfo", "g-hv1", "--live", "vcpu_quota=20000", "vcpu_period=100000")
+    tap, mac = [l.virsh("hv1", "domiflist", "g-hv1").split()[i] for i in (0, -1)]
+    l.virsh("hv1", "domiftune", "g-hv1", mac, "--inbound", "300,300,300", "--outbound", "300", "--live")
+    limits = l.host("hv1", "tc", "class", "show", "dev", tap).stdout + l.host("hv1", "nft", "list", "ruleset").stdout
+    l.virsh("hv1", "domiftune", "g-hv1", mac, "--inbound", "0", "--outbound", "0", "--live")
+    t.check("bandwidth is limited both ways", "rate 2400Kbit" in limits and "300 kbytes/second" in limits, limits)
     t.check("a quota is taken", re.search(r"vcpu_quota\s*: 20000", l.virsh("hv1", "schedinfo", "g-hv1", "--live")))
 
 
@@ -148,7 +153,7 @@ def killed(t):
 def test(t):
     before = lab.machine()
     for turn in ("first lab", "second lab"):
-        with lab.Lab("test_lab") as l:
+        with lab.Lab("test_lab", bandwidth=True) as l:
             try:
                 a_whole_life(t, l, turn)
                 if turn == "first lab":

@@ -28,6 +28,10 @@ die() {
     echo "lab.sh: $*" >&2
     exit 1
 }
+cannot() { # 77: no lab can be had on this machine, whatever the project does
+    echo "lab.sh: no lab here: $*" >&2
+    exit 77
+}
 usage() {
     sed -n '3,27s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit "$1"
@@ -60,13 +64,13 @@ groups_of() {
 hand_down() { # version 2: what a group may use, its children may use
     local c
     for c in $(cat "$1/cgroup.controllers"); do { echo "+$c" >"$1/cgroup.subtree_control"; } 2>/dev/null || true; done
-    grep -qw cpu "$1/cgroup.subtree_control" || die "$1 does not hand the cpu controller down"
+    grep -qw cpu "$1/cgroup.subtree_control" || cannot "the control group $1 does not hand the cpu controller down"
 }
 make_groups() {
     local g
     if [ "$hierarchies" = v2 ]; then hand_down $groups; fi
     for g in $(groups_of "$1"); do
-        mkdir -p "$g" || die "cannot make the control group $g"
+        mkdir -p "$g" || cannot "the control group $g cannot be made"
         if [ -e "$g/cpuset.cpus" ] && [ "$hierarchies" != v2 ]; then
             cat "${g%/*}/cpuset.cpus" >"$g/cpuset.cpus"
             cat "${g%/*}/cpuset.mems" >"$g/cpuset.mems"
@@ -154,7 +158,7 @@ up_fab() {
     unshare -n sleep infinity 9>&- </dev/null >/dev/null 2>&1 &
     local p=$!
     until [ "$(readlink "/proc/$p/ns/net")" != "$(readlink /proc/self/ns/net)" ] && [ "$(cat "/proc/$p/comm")" = sleep ]; do
-        kill -0 $p 2>/dev/null || die "cannot make a network namespace"
+        kill -0 $p 2>/dev/null || cannot "network namespaces cannot be made"
         sleep 0.01
     done
     remember fab.pid $p
@@ -240,13 +244,15 @@ down() {
 }
 up() {
     local n=$1 i p
-    [ "$(id -u)" = 0 ] || die "needs root"
+    [ "$(id -u)" = 0 ] || cannot "it needs root"
+    [ -c /dev/net/tun ] || cannot "there is no /dev/net/tun"
+    [ -n "$hierarchies" ] || cannot "no control groups are mounted at $groups"
     case $n in [1-9]) ;; *) die "up N: 1 to 9 hosts, not '$n'" ;; esac
     lock
     if [ -e "$LAB" ] && [ ! -e "$LAB/lab-id" ] && [ -n "$(ls -A "$LAB")" ]; then die "$LAB holds other things"; fi
     if p=$(recall owner.pid) && [ "$p" != "${LAB_OWNER:-}" ]; then die "the lab in $LAB belongs to process $p, which runs"; fi
     [ ! -e "$LAB/lab-id" ] || down
-    bash "$here/guest/build.sh" "$LAB_CACHE/guest"
+    bash "$here/guest/build.sh" "$LAB_CACHE/guest" || exit $?
     bash "$here/certificates.sh" "$LAB_CACHE/pki" 9
     mkdir -p "$LAB"
     echo "$id" >"$LAB/lab-id"

@@ -228,6 +228,20 @@ static void poor_series_get_a_sober_answer(void **state) {
     assert_true(fabs(r.trend_per_day - 288) < 1e-6);
 }
 
+static void nobody_is_sure_after_a_few_values(void **state) {
+    double x[96], before = 0;
+    (void)state;
+    for (int i = 0; i < 96; i++)
+        x[i] = 5;
+    for (int64_t n = 6; n <= 48; n *= 2) {
+        struct spr_profile_row r = profile_of(x, n);
+        assert_int_equal(r.klass, SPR_CLASS_STEADY);
+        assert_true(r.confidence > before && (n > 12 || r.confidence < 0.5));
+        before = r.confidence;
+    }
+    assert_true(fabs(before - profile_of(x, 96).confidence) < 1e-12); /* 48 are as good as more */
+}
+
 static void a_row_without_any_value_is_unknown_but_harmless(void **state) {
     double *x = malloc(2 * 500 * sizeof *x);
     spr_context *ctx = context();
@@ -372,6 +386,7 @@ int main(void) {
         cmocka_unit_test(gaps_and_a_late_start_change_little),
         cmocka_unit_test(the_unit_does_not_matter),
         cmocka_unit_test(poor_series_get_a_sober_answer),
+        cmocka_unit_test(nobody_is_sure_after_a_few_values),
         cmocka_unit_test(a_row_without_any_value_is_unknown_but_harmless),
         cmocka_unit_test(peaks_gather_where_the_week_has_them),
         cmocka_unit_test(a_class_is_not_given_up_for_a_trifle),

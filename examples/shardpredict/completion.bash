@@ -12,6 +12,7 @@ _shardpredict() {
     fi
     case $prev in
     --policy) mapfile -t COMPREPLY < <(compgen -W "$policies" -- "$cur"); return ;;
+    --from) mapfile -t COMPREPLY < <(compgen -W "libvirt:qemu:///system libvirt:qemu+ssh:// libvirt:qemu+tls:// libvirt:qemu+tcp:// libvirt:test:///default" -- "$cur"); return ;;
     --kind) mapfile -t COMPREPLY < <(compgen -W "auto net lstm hybrid" -- "$cur"); return ;;
     --method) mapfile -t COMPREPLY < <(compgen -W "auto seasonal-naive weekly-naive last-value holt-winters exponential-smoothing mix gsl-wavelet net lstm hybrid" -- "$cur"); return ;;
     esac

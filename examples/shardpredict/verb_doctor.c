@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* doctor: what this machine and this build can do. */
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tool.h"
@@ -30,7 +33,7 @@ static const struct backend {
     {"sqlite", "libshardpredict-sqlite" SO, "spr_sqlite_store", "libsqlite3-dev", "store of samples and journal"},
     {"prometheus", "libshardpredict-prometheus" SO, "spr_prometheus_source", "libcurl4-openssl-dev",
      "samples over HTTP"},
-    {"libvirt", "libshardpredict-libvirt" SO, "spr_libvirt_driver", "libvirt-dev", "hosts and VMs under libvirt"},
+    {"libvirt", "libshardpredict-libvirt" SO, "spr_libvirt_source", "libvirt-dev", "hosts and VMs under libvirt"},
     {"dpdk", "libshardpredict-dpdk" SO, "spr_dpdk_router", "libdpdk-dev", "routes in a DPDK data plane"},
     {"sriov", "libshardpredict-sriov" SO, "spr_sriov_driver", "libnl-route-3-dev",
      "virtual functions of network cards"},
@@ -100,6 +103,67 @@ static const char *folder_state(const char *path) {
     return !stat(path, &st) && S_ISDIR(st.st_mode) && !access(path, R_OK | X_OK) ? "readable" : "missing";
 }
 
+/* Where a libvirt daemon of this machine listens: one for all drivers, or one for QEMU; the first for reading only. */
+static const char *const daemons[] = {"/run/libvirt/libvirt-sock-ro", "/run/libvirt/libvirt-sock",
+                                      "/run/libvirt/virtqemud-sock-ro", "/run/libvirt/virtqemud-sock"};
+
+static const char *daemon_state(const char *path) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = fd < 0 ? -1 : connect(fd, (const struct sockaddr *)(const void *)&at, sizeof at);
+    int why = rc < 0 ? errno : 0;
+    if (fd >= 0)
+        close(fd);
+    return !why                                  ? "listens"
+           : why == ENOENT || why == ENOTDIR     ? "missing"
+           : why == EACCES || why == EPERM       ? "not permitted"
+           : why == EAGAIN || why == EINPROGRESS ? "busy"
+                                                 : "refuses";
+}
+
+/* libvirt's own library, which the backend runs on; as libvirt counts: a million, a thousand, one. */
+static bool libvirt_version(char *out, size_t room) {
+    void *handle = dlopen("libvirt.so.0", RTLD_LAZY);
+    void (*fn)(void) = NULL;
+    unsigned long v = 0;
+    look_up(handle, handle ? "virGetVersion" : NULL, &fn);
+    if (!fn || ((int (*)(unsigned long *, const char *, unsigned long *))fn)(&v, NULL, NULL) < 0)
+        return false;
+    snprintf(out, room, "%lu.%lu.%lu", v / 1000000, v / 1000 % 1000, v % 1000);
+    return true;
+}
+
+static void say_libvirt_json(void) {
+    char version[64];
+    printf("\"libvirt\": {");
+    tool_json_text("library", libvirt_version(version, sizeof version) ? version : NULL);
+    printf(", \"daemons\": [");
+    for (size_t i = 0; i < COUNT(daemons); i++) {
+        printf("%s{", i ? ", " : "");
+        tool_json_text("socket", daemons[i]);
+        printf(", ");
+        tool_json_text("state", daemon_state(daemons[i]));
+        printf("}");
+    }
+    printf("]}");
+}
+
+static void say_libvirt_text(void) {
+    char version[64];
+    bool found = libvirt_version(version, sizeof version), any = false;
+    printf("\nlibvirt\n  library     %s\n", found ? version : "not found; needs package libvirt0");
+    for (size_t i = 0; i < COUNT(daemons); i++) {
+        const char *state = daemon_state(daemons[i]);
+        if (!strcmp(state, "missing"))
+            continue;
+        any = true;
+        printf("  daemon      %s %s\n", daemons[i], state);
+    }
+    if (!any)
+        printf("  daemon      none on this machine (no socket in /run/libvirt); hosts elsewhere are given by URI\n");
+}
+
 static void say_json(long threads) {
     char version[64];
     printf("{\"schema\": 1, ");
@@ -132,7 +196,9 @@ static void say_json(long threads) {
         tool_json_text("package", backends[i].package);
         printf("}");
     }
-    printf("], \"folders\": [");
+    printf("], ");
+    say_libvirt_json();
+    printf(", \"folders\": [");
     static const char *const names[] = {"SPR_DATA", "SPR_MAPS"};
     for (size_t i = 0; i < COUNT(names); i++) {
         printf("%s{", i ? ", " : "");
@@ -164,6 +230,7 @@ static void say_text(long threads) {
         else
             printf("  %-11s not built  %s; needs package %s\n", b->name, b->does, b->package ? b->package : "none");
     }
+    say_libvirt_text();
 }
 
 static void say_licenses(void) {
@@ -190,8 +257,9 @@ int verb_doctor(int argc, const char **argv) {
     int rc = tool_options(
         "doctor",
         "Says what this machine and this build can do: version, SIMD level, threads, the libraries it runs on with\n"
-        "their licences, the backends that are built and the package that each missing one needs, and the folders\n"
-        "that scenarios and maps are looked for in. Reads only; changes nothing.",
+        "their licences, the backends that are built and the package that each missing one needs, whether libvirt's\n"
+        "library and a daemon of this machine are there, and the folders that scenarios and maps are looked for in.\n"
+        "Reads only; changes nothing.",
         "Example: shardpredict doctor --json", table, argc, argv, NULL);
     if (rc >= 0)
         return rc;

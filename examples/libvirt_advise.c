@@ -24,6 +24,7 @@ enum { HOSTS_MOST = 64, RESOURCES = SPR_DISK_WRITE + 1, HORIZON = 60 };
 struct figures { /* of one VM and resource */
     double sum, peak, stalled, last;
     int count, censored;
+    int64_t row; /* of its series, from 1; 0 = none */
 };
 
 struct advice {
@@ -36,7 +37,9 @@ struct advice {
     void *source;
     spr_fleet *fleet;   /* of the beginning: indices stay */
     struct figures *of; /* [vm][resource] */
-    double *total;      /* [host][resource][round], what all VMs of a host wanted */
+    spr_metrics *metrics;
+    spr_profile *profile; /* of the series, NULL = none */
+    double *total;        /* [host][resource][round], what all VMs of a host wanted */
     int rounds, taken;
     char said[65536]; /* the recommendations, printed after the verdict */
     size_t said_bytes;
@@ -105,12 +108,19 @@ static void take(struct advice *a, const struct spr_usage *u, int round) {
     f->count++;
     f->censored += (u->flags & SPR_USAGE_THROTTLED) != 0;
     spr_fleet_vm(a->fleet, u->vm, &vm);
+    if (!f->row && spr_metrics_add(a->metrics, vm.id, NULL, u->resource, SPR_GAUGE, 0, &f->row) >= 0)
+        f->row++;
+    if (f->row)
+        spr_metrics_push(a->metrics, f->row - 1, (int64_t)(round * a->every_s * 1e9), want, 0);
     a->total[((size_t)vm.host * RESOURCES + (size_t)u->resource) * (size_t)a->rounds + (size_t)round] += want;
 }
 
 static void watch(struct advice *a) {
     struct spr_source_completion c;
+    struct spr_metrics_opts grid = {.size = sizeof grid, .step_ns = (int64_t)(a->every_s * 1e9)};
     int64_t start = now().mono_ns;
+    if (spr_metrics_create(a->ctx, &grid, &a->metrics) < 0)
+        return;
     int rc = ask(a, SPR_SOURCE_SAMPLES, &c); /* the first answer is what the others are compared with */
     for (int k = 0; k < a->rounds; k++) {
         int64_t left = start + (int64_t)((k + 1) * a->every_s * 1e9) - now().mono_ns;
@@ -122,6 +132,16 @@ static void watch(struct advice *a) {
             take(a, &c.usage[i], a->taken);
         a->taken += rc >= 0;
     }
+}
+
+static void learn_habits(struct advice *a) {
+    spr_series *series = NULL;
+    spr_profiler *p = NULL;
+    if (a->metrics && spr_metrics_finish(a->metrics, &series) >= 0 && spr_profiler_create(a->ctx, NULL, &p) >= 0 &&
+        spr_profiler_run(p, series, 0, 0, &a->profile) < 0)
+        a->profile = NULL;
+    spr_profiler_destroy(p);
+    spr_series_unref(series);
 }
 
 /* ---- saying ---- */
@@ -154,30 +174,39 @@ static double all_cpu(const struct advice *a) {
     return sum;
 }
 
+/* "usually 0.42, in bursts 0.31 more" */
+static const char *habit(const struct advice *a, const struct figures *f, char text[80]) {
+    struct spr_profile_row r = {.size = sizeof r};
+    text[0] = 0;
+    if (a->profile && f->row && spr_profile_get(a->profile, f->row - 1, &r) >= 0 && r.level >= 0) {
+        int n = snprintf(text, 80, ", usually %.2f", r.level);
+        if (r.burst_rate_per_day > 0)
+            snprintf(text + n, 80 - (size_t)n, ", in bursts %.2f more", r.burst_size);
+    }
+    return text;
+}
+
 static void advise_cpu(struct advice *a, const struct spr_vm *vm, const struct figures *f) {
     double cores = vm->capacity.of[SPR_CPU], waits = f->count ? f->stalled / f->count : 0, all = all_cpu(a);
+    char text[80];
     if (cores > 0 && (mean(f) >= 0.7 * cores || f->peak >= 0.95 * cores)) {
         a->recommendations++;
         say(a,
-            "* %s: give it more vCPUs, or let it have a replica, because it wanted %.2f cores on average and %.2f at "
-            "its peak of the "
-            "%.0f it has (%.2f of that waiting)\n",
-            vm->id, mean(f), f->peak, cores, waits);
+            "* %s: give it more vCPUs, or let it have a replica, because of its %.0f vCPUs it wanted %.2f on average",
+            vm->id, cores, mean(f));
+        say(a, "%s, %.2f at its peak (%.2f of the average waiting)\n", habit(a, f, text), f->peak, waits);
     } else if (all > 0.05 && mean(f) > 0.5 * all && spr_fleet_vm_count(a->fleet) > 1) {
         a->recommendations++;
-        say(a,
-            "* %s: look here first when its host gets busy, because %.0f %% of all the CPU that VMs wanted is its: "
-            "%.2f cores on "
-            "average, %.2f at its peak\n",
-            vm->id, 100 * mean(f) / all, mean(f), f->peak);
+        say(a, "* %s: look here first when its host gets busy, because %.0f %% of all CPU that VMs wanted is its: ",
+            vm->id, 100 * mean(f) / all);
+        say(a, "%.2f cores on average%s, %.2f at its peak\n", mean(f), habit(a, f, text), f->peak);
     }
     if (waits > 0.05 && waits > 0.1 * mean(f)) {
         a->recommendations++;
         say(a,
-            "* %s: raise its CPU limit or move it, because %.0f %% of the time it wanted to run it was kept waiting "
-            "(%.2f of %.2f "
-            "cores)\n",
-            vm->id, 100 * waits / mean(f), waits, mean(f));
+            "* %s: raise its CPU limit or move it, because %.0f %% of the time it wanted to run it was kept waiting ",
+            vm->id, 100 * waits / mean(f));
+        say(a, "(%.2f of %.2f cores)\n", waits, mean(f));
     }
 }
 
@@ -268,7 +297,8 @@ static spr_fleet *fleet_now(struct advice *a) {
 }
 
 static void advise_plan(struct advice *a, const spr_forecast *f, double step_s) {
-    struct spr_plan_opts o = {.size = sizeof o, .lead_s = 10 * step_s, .step_s = step_s, .control_s = step_s};
+    struct spr_plan_opts o = {
+        .size = sizeof o, .lead_s = 10 * step_s, .pre_s = step_s, .step_s = step_s, .control_s = step_s};
     spr_planner *planner = NULL;
     spr_plan *plan = NULL;
     spr_fleet *fleet = fleet_now(a);
@@ -367,15 +397,13 @@ static void advise_host(struct advice *a, int32_t i) {
 /* ---- what it cannot know ---- */
 
 static void confess(const struct advice *a) {
-    int mute = 0, away = 0, silent = 0;
+    int mute = 0, silent = 0;
     for (size_t i = 0; i < a->uri_count; i++) {
         struct spr_libvirt_facts f = {.size = sizeof f};
         struct spr_libvirt_status s = {.size = sizeof s};
         mute += spr_libvirt_facts(a->hosts, i, &f) >= 0 ? f.guests_mute : 0;
-        if (spr_libvirt_status(a->hosts, i, &s) >= 0 && !s.connected) {
-            printf("- Nothing is known of %s: %s\n", s.uri, s.text);
-            away++;
-        }
+        if (spr_libvirt_status(a->hosts, i, &s) >= 0 && !s.connected)
+            printf("- Nothing is known of %s now: %s\n", s.uri, s.text);
     }
     for (int32_t v = 0; v < spr_fleet_vm_count(a->fleet); v++)
         silent += !a->of[v * RESOURCES + SPR_CPU].count;
@@ -391,7 +419,6 @@ static void confess(const struct advice *a) {
            "controller watch, or "
            "give a trace to shardpredict profile.\n",
            a->taken * a->every_s);
-    (void)away;
 }
 
 static void report(struct advice *a) {
@@ -454,12 +481,15 @@ int main(int argc, char **argv) {
         return 1;
     if ((rc = begin(&a)) >= 0) {
         watch(&a);
+        learn_habits(&a);
         report(&a);
     }
     if (a.source)
         a.ops->close(a.source);
     spr_libvirt_close(a.hosts, 1);
     spr_fleet_unref(a.fleet);
+    spr_profile_unref(a.profile);
+    spr_metrics_destroy(a.metrics);
     free(a.of), free(a.total);
     spr_context_unref(a.ctx);
     return rc < 0;

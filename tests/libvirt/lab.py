@@ -313,10 +313,11 @@ class Lab:
 
 class Fake:
     """A fake daemon (fake_libvirtd.py says what it can do) between `with` and its end: uri, and tell(command) -> its answer."""
+    made = 0
 
     def __init__(self, *options):
-        self.folder = tempfile.mkdtemp(prefix="sprfake-")  # a socket's path must be short
-        self.socket = os.path.join(self.folder, "socket")
+        Fake.made += 1  # a socket's path must be short; the daemon removes it when this process ends, however it ends
+        self.socket = os.path.join(tempfile.gettempdir(), f"sprfake-{os.getpid()}-{Fake.made}")
         self.uri = f"qemu+unix:///system?socket={self.socket}"
         self.command = [sys.executable, os.path.join(HERE, "fake_libvirtd.py"), self.socket, *map(str, options)]
 
@@ -338,7 +339,6 @@ class Fake:
         self.process.stdin.close()
         self.process.wait(timeout=30)
         self.process.stdout.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def machine():

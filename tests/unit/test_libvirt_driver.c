@@ -42,7 +42,8 @@ static int setup(void **state) {
     struct spr_libvirt_opts o = {.size = sizeof o, .hosts = &h, .host_count = 1};
     if (spr_context_create(NULL, &b->ctx) < 0 || spr_libvirt_open(b->ctx, &o, &b->v) < 0)
         return -1;
-    b->opts = (struct spr_libvirt_driver_opts){.size = sizeof b->opts, .hosts = b->v, .owner = "unit", .probe_s = 0.01};
+    b->opts = (struct spr_libvirt_driver_opts){
+        .size = sizeof b->opts, .hosts = b->v, .owner = "unit", .probe_s = 0.01, .drain_idle_s = 0.05};
     struct spr_env env = {.size = sizeof env, .context = b->ctx};
     *state = b;
     return ops()->open(&env, &b->opts, &b->state);
@@ -153,6 +154,268 @@ static void a_host_says_what_it_lacks_once_it_was_looked_at(void **state) {
     assert_false(c.verbs >> SPR_DRIVER_MIGRATE & 1);
 }
 
+/* ---- what stands on the host, seen past the driver ---- */
+
+static virConnectPtr conn_of(struct bench *b) {
+    int code = 0;
+    char text[LV_TEXT];
+    virConnectPtr conn = lv_host_connect(&b->v->hosts[0], &code, text);
+    assert_non_null(conn);
+    return conn;
+}
+
+static int domains(struct bench *b) {
+    virConnectPtr conn = conn_of(b);
+    int n = virConnectListAllDomains(conn, NULL, 0);
+    virConnectClose(conn);
+    return n;
+}
+
+static int state_of(struct bench *b, const char *name) {
+    virConnectPtr conn = conn_of(b);
+    virDomainPtr dom = virDomainLookupByName(conn, name);
+    int state = dom ? lv_state(dom, NULL) : -1;
+    if (dom)
+        virDomainFree(dom);
+    virConnectClose(conn);
+    return state;
+}
+
+static struct lv_shard_meta meta_of(struct bench *b, uint64_t shard) {
+    struct lv_shard_meta m = {0};
+    char why[LV_WHY] = "";
+    int code = SPR_OK;
+    virConnectPtr conn = conn_of(b);
+    virDomainPtr dom = lv_find_ours(conn, shard, "web", &m, &code, why);
+    assert_non_null(dom);
+    virDomainFree(dom);
+    virConnectClose(conn);
+    return m;
+}
+
+static void define(struct bench *b, const char *name, const char *metadata) {
+    char xml[1024];
+    virConnectPtr conn = conn_of(b);
+    snprintf(xml, sizeof xml,
+             "<domain type='test'><name>%s</name>%s<memory>65536</memory><vcpu>1</vcpu><os><type arch='i686'>hvm</type>"
+             "</os></domain>",
+             name, metadata);
+    virDomainPtr dom = virDomainDefineXML(conn, xml);
+    assert_non_null(dom);
+    virDomainFree(dom);
+    virConnectClose(conn);
+}
+
+#define OURS "spr-0000000000000001-web"
+
+/* ---- lives ---- */
+
+static void a_shard_is_reserved_allocated_warmed_serves_and_goes(void **state) {
+    struct bench *b = *state;
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESERVE, 1, 1, 1)), SPR_OK);
+    assert_true(b->c.amounts.of[SPR_CPU] == 0.5);
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_SHUTOFF);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESERVE, 1, 1, 1)), SPR_OK);
+    assert_int_equal(domains(b), 2);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 1);
+    assert_int_equal(b->c.observed[0].state, SPR_SHARD_RESERVED);
+    assert_true(b->c.observed[0].pending.of[SPR_CPU] == 0.5);
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 1, 1)), SPR_E_STATE); /* not allocated yet */
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 1)), SPR_OK);
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_PAUSED);
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 1)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_ACTIVATE, 1, 0, 1)), SPR_E_STATE); /* nothing is ready */
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 1, 1)), SPR_OK);
+    assert_true(b->c.warmness >= 0.99);
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_PAUSED);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed[0].state, SPR_SHARD_WARM);
+    assert_true(b->c.observed[0].ready.of[SPR_CPU] == 0.5 && b->c.observed[0].pending.of[SPR_CPU] == 0);
+    assert_int_equal(ask(b, about(SPR_DRIVER_ACTIVATE, 1, 0, 1)), SPR_OK);
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_RUNNING);
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 1, 1)), SPR_OK); /* over long ago */
+    struct spr_driver_request q = about(SPR_DRIVER_DRAIN, 1, 2, 1);
+    q.amounts = about(SPR_DRIVER_RESERVE, 1, 1, 1).amounts;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed[0].state, SPR_SHARD_DRAINING);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 1)), SPR_OK);
+    assert_int_equal(domains(b), 1);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 0);
+}
+
+static void growths_are_held_at_once_and_counted_once(void **state) {
+    struct bench *b = *state;
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 1)), SPR_OK); /* without a reservation */
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 1, 1)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESIZE, 1, 2, 1)), SPR_OK);
+    struct spr_driver_request q = about(SPR_DRIVER_RESIZE, 1, 2, 1);
+    q.amounts.of[SPR_CPU] = 0.25;
+    assert_int_equal(ask(b, q), SPR_OK); /* smaller while it is pending */
+    assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 3, 1)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESIZE, 1, 3, 1)), SPR_OK); /* forbidden before it was heard of */
+    struct lv_shard_meta m = meta_of(b, 1);
+    assert_int_equal(m.piece_count, 1);
+    assert_true(m.piece[0].amounts.of[SPR_CPU] == 0.25 && m.ready.of[SPR_CPU] == 0.5);
+    lv_meta_clear(&m);
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 2, 1)), SPR_OK);
+    assert_int_equal(ask(b, q), SPR_OK); /* ready: nothing changes any more */
+    q = about(SPR_DRIVER_DRAIN, 1, 4, 1);
+    q.amounts.of[SPR_CPU] = 0.25;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(ask(b, q), SPR_OK); /* asked twice: taken once */
+    m = meta_of(b, 1);
+    assert_int_equal(m.piece_count, 0);
+    assert_true(m.ready.of[SPR_CPU] == 0.5 && m.draining.of[SPR_CPU] == 0);
+    lv_meta_clear(&m);
+    for (uint64_t p = 10; p < 10 + LV_PIECES; p++)
+        assert_int_equal(ask(b, about(SPR_DRIVER_RESIZE, 1, p, 1)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESIZE, 1, 99, 1)), SPR_E_BUSY);
+}
+
+static void headroom_is_a_hold_that_is_ready_when_it_is_committed(void **state) {
+    struct bench *b = *state;
+    struct spr_driver_request q = about(SPR_DRIVER_RESERVE, 1, 1, 1);
+    q.kind = SPR_SHARD_HEADROOM;
+    assert_int_equal(ask(b, q), SPR_OK);
+    q.verb = SPR_DRIVER_ALLOCATE;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(ask(b, q), SPR_OK);
+    q.verb = SPR_DRIVER_RESIZE, q.piece = 2;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed[0].kind, SPR_SHARD_HEADROOM);
+    assert_int_equal(b->c.observed[0].state, SPR_SHARD_WARM);
+    assert_true(b->c.observed[0].ready.of[SPR_CPU] == 1 && b->c.observed[0].used.of[SPR_CPU] == 0);
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_SHUTOFF);
+    q = about(SPR_DRIVER_RELEASE, 1, 0, 1);
+    q.kind = SPR_SHARD_HEADROOM;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(domains(b), 1);
+}
+
+/* ---- whose it is ---- */
+
+static void a_lower_fence_changes_nothing(void **state) {
+    struct bench *b = *state, second = {.ctx = b->ctx, .v = b->v};
+    struct spr_env env = {.size = sizeof env, .context = b->ctx};
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 5)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 4)), SPR_E_FENCED); /* by what it was asked itself */
+    assert_int_equal(ops()->open(&env, &b->opts, &second.state), SPR_OK);
+    assert_int_equal(ask(&second, about(SPR_DRIVER_RELEASE, 1, 0, 4)), SPR_E_FENCED); /* by what stands on the host */
+    assert_non_null(strstr(second.c.text, "unit"));
+    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_PAUSED);
+    assert_int_equal(ask(&second, about(SPR_DRIVER_ADOPT, 1, 0, 6)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_WARM, 1, 1, 5)), SPR_E_FENCED);
+    assert_int_equal(ask(&second, about(SPR_DRIVER_RELEASE, 1, 0, 6)), SPR_OK);
+    ops()->close(second.state);
+    assert_int_equal(domains(b), 1);
+}
+
+static void what_is_foreign_is_never_touched(void **state) {
+    static const char *const names[] = {OURS, "spr-0000000000000002", "web-shard-1", "spr-web"};
+    static const int verbs[] = {SPR_DRIVER_WARM, SPR_DRIVER_ACTIVATE, SPR_DRIVER_DRAIN, SPR_DRIVER_RESIZE,
+                                SPR_DRIVER_ADOPT};
+    struct bench *b = *state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        define(b, names[i], i == 1 ? "<metadata><x:y xmlns:x='urn:other'/></metadata>" : "");
+    assert_int_equal(ask(b, about(SPR_DRIVER_RESERVE, 1, 1, 1)), SPR_E_EXISTS);
+    assert_non_null(strstr(b->c.text, "left alone"));
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 1)), SPR_E_EXISTS);
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        assert_int_equal(ask(b, about(verbs[i], 1, 1, 1)), SPR_E_NOT_FOUND);
+    assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 1)), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_ABORT, 1, 1, 1)), SPR_OK);
+    assert_int_equal(domains(b), 5);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 0); /* none of them runs, so none takes anything */
+}
+
+/* Metadata that a newer version wrote: it is ours, but who cannot read it must not change it. */
+static void what_cannot_be_understood_is_left_alone(void **state) {
+    struct bench *b = *state;
+    define(b, OURS, "<metadata><spr:shard xmlns:spr='" LV_SHARD_URN "' id='0000000000000001' strange='1'/></metadata>");
+    assert_int_not_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 1)), SPR_OK);
+    assert_int_equal(domains(b), 2);
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 1);
+    assert_int_equal(b->c.observed[0].id, 1);
+    assert_int_equal(b->c.observed[0].state, SPR_SHARD_UNKNOWN);
+}
+
+/* ---- a controller that is stopped between check and act ---- */
+
+static atomic_int hooked;
+static void another_takes_over(struct lv_act *a) {
+    if (atomic_fetch_add(&hooked, 1) || !a->dom)
+        return;
+    struct lv_shard_meta m = {0};
+    char why[LV_WHY], *xml = NULL;
+    assert_int_equal(lv_meta_read(a->dom, &m, why), SPR_OK);
+    m.fence = 9;
+    assert_int_equal(lv_meta_format(&m, &xml, why), SPR_OK);
+    assert_int_equal(
+        virDomainSetMetadata(a->dom, VIR_DOMAIN_METADATA_ELEMENT, xml, "spr", LV_SHARD_URN, lv_affect(a->dom)), 0);
+    lv_free(xml);
+    lv_meta_clear(&m);
+    usleep(400000); /* longer than a third of the lease */
+}
+
+static void who_was_stopped_too_long_looks_again_before_it_acts(void **state) {
+    static const int verbs[] = {SPR_DRIVER_RELEASE, SPR_DRIVER_WARM, SPR_DRIVER_RESIZE, SPR_DRIVER_ADOPT};
+    struct bench *b = *state, quick = {.ctx = b->ctx, .v = b->v};
+    struct spr_env env = {.size = sizeof env, .context = b->ctx};
+    struct spr_libvirt_driver_opts o = b->opts;
+    o.lease_s = 1;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+        uint64_t shard = i + 1;
+        assert_int_equal(ops()->open(&env, &o, &quick.state), SPR_OK);
+        assert_int_equal(ask(&quick, about(SPR_DRIVER_ALLOCATE, shard, 1, 5)), SPR_OK);
+        atomic_store(&hooked, 0);
+        atomic_store(&lv_between, another_takes_over);
+        int code = ask(&quick, about(verbs[i], shard,
+                                     verbs[i] == SPR_DRIVER_RELEASE ? 0
+                                     : verbs[i] == SPR_DRIVER_WARM  ? 1
+                                                                    : 2,
+                                     5));
+        atomic_store(&lv_between, (void (*)(struct lv_act *))NULL);
+        assert_int_equal(code, SPR_E_FENCED);
+        struct lv_shard_meta m = meta_of(b, shard);
+        assert_int_equal(m.fence, 9);
+        assert_int_equal(m.piece_count, 1);
+        lv_meta_clear(&m);
+        ops()->close(quick.state);
+    }
+}
+
+/* ---- without memory ---- */
+
+/* However far it comes: it says so, or it is done, and what it leaves can be released. */
+static void any_allocation_may_fail(void **state) {
+    struct bench *b = *state;
+    int last = -1;
+    for (long n = 0; n < 4000 && last < 0; n++) {
+        static const int verbs[] = {SPR_DRIVER_RESERVE, SPR_DRIVER_ALLOCATE, SPR_DRIVER_WARM, SPR_DRIVER_ACTIVATE,
+                                    SPR_DRIVER_RELEASE};
+        bool failed = false;
+        atomic_store(&lv_alloc_fail_after, n);
+        for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+            bool whole = verbs[i] == SPR_DRIVER_ACTIVATE || verbs[i] == SPR_DRIVER_RELEASE;
+            failed |= ask(b, about(verbs[i], 1, whole ? 0 : 1, 1)) != SPR_OK;
+        }
+        failed |= observe(b) != SPR_OK;
+        last = atomic_load(&lv_alloc_fail_after) >= 0 && !failed;
+        last = last ? (int)n : -1;
+        atomic_store(&lv_alloc_fail_after, -1);
+        assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 1)), SPR_OK);
+        assert_int_equal(domains(b), 1);
+    }
+    assert_true(last > 20);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -160,6 +423,14 @@ int main(void) {
         TEST(what_cannot_be_opened_is_refused),
         TEST(what_cannot_be_done_is_answered_with_host_and_reason),
         TEST(a_host_says_what_it_lacks_once_it_was_looked_at),
+        TEST(a_shard_is_reserved_allocated_warmed_serves_and_goes),
+        TEST(growths_are_held_at_once_and_counted_once),
+        TEST(headroom_is_a_hold_that_is_ready_when_it_is_committed),
+        TEST(a_lower_fence_changes_nothing),
+        TEST(what_is_foreign_is_never_touched),
+        TEST(what_cannot_be_understood_is_left_alone),
+        TEST(who_was_stopped_too_long_looks_again_before_it_acts),
+        TEST(any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,8 @@ int lv_put_metadata(struct lv_edit *e, xmlNode *root, const struct lv_shard_meta
 void lv_put_cpu(struct lv_edit *e, xmlNode *root, double cores, uint32_t most);
 void lv_put_memory(struct lv_edit *e, xmlNode *root, double bytes, double most);
 void lv_put_text(struct lv_edit *e, xmlNode *parent, const char *name, const char *text);
+/* Is it of a hypervisor whose definitions we know? */
+bool lv_type_known(const char *type);
 /* NULL when it has what every definition needs, else what is wrong with it. */
 const char *lv_shard_wrong(const struct lv_shard_meta *meta, const char *uuid, const struct spr_amounts *amounts);
 

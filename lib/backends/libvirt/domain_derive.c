@@ -44,6 +44,14 @@ void lv_wrong(struct derive *d, const char *format, ...) {
 
 /* ---- what replicas and placeholders share ---- */
 
+bool lv_type_known(const char *type) {
+#ifdef LV_INSIDE /* libvirt's own test driver, which the tests' build runs against */
+    if (type && !strcmp(type, "test"))
+        return true;
+#endif
+    return type && (!strcmp(type, "qemu") || !strcmp(type, "kvm"));
+}
+
 const char *lv_shard_wrong(const struct lv_shard_meta *meta, const char *uuid, const struct spr_amounts *amounts) {
     if (!meta || !meta->id || !meta->vm || !*meta->vm)
         return "the shard has no id or no VM";
@@ -333,7 +341,7 @@ static void derive_names(struct derive *d) {
 static void derive_all(struct derive *d) {
     xmlNode *os = lv_xml_first(d->root, "os");
     const char *type = lv_xml_attr(d->root, "type");
-    if (!type || (strcmp(type, "qemu") && strcmp(type, "kvm")))
+    if (!lv_type_known(type))
         lv_refuse(d, "its type is %s, and only qemu and kvm are known", type ? type : "not said");
     if (!os || !d->devices) {
         lv_refuse(d, "it has no <os> or no <devices>");

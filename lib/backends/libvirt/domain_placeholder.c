@@ -48,7 +48,7 @@ static int build(struct lv_edit *e, xmlNode *root, const struct lv_placeholder *
 int lv_domain_placeholder(const struct lv_placeholder *how, char **out, char why[LV_WHY]) {
     const char *const text[] = {how->type, how->arch, how->machine, how->emulator, how->partition};
     const char *wrong = lv_shard_wrong(how->meta, how->uuid, &how->amounts);
-    if (!wrong && (!how->type || (strcmp(how->type, "qemu") && strcmp(how->type, "kvm")) || !how->arch))
+    if (!wrong && (!lv_type_known(how->type) || !how->arch))
         wrong = "its type is neither qemu nor kvm, or it has no architecture";
     for (size_t i = 0; i < sizeof text / sizeof *text; i++)
         if (!wrong && text[i] && (!*text[i] || !lv_xml_fits(text[i])))

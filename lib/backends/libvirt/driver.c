@@ -251,6 +251,7 @@ static struct lv_act *act_new(struct driver *s, const struct spr_driver_request 
     a->amounts = q->amounts;
     a->target = host;
     a->vm = lv_strdup(q->vm);
+    lv_domain_name(q->shard, q->vm, a->name);
     if (a->vm && (*code = ask_identity(s, a, q)) == SPR_OK)
         return a;
     lv_act_destroy(&a->job);

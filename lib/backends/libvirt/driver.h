@@ -104,7 +104,8 @@ struct lv_act {
     int32_t verb, kind;
     uint64_t shard, piece, fence;
     char *vm;
-    size_t target; /* host that it is about */
+    char name[LV_NAME]; /* of the shard's domain (asking libvirt for it would forget why a call failed) */
+    size_t target;      /* host that it is about */
     struct spr_amounts amounts;
     /* who the replica is */
     char **kernel_args;
@@ -116,12 +117,13 @@ struct lv_act {
     size_t asleep;      /* host + 1 that has it, but not running; 0 = none */
     bool takes_asleep;  /* nobody has it running */
     char away[LV_TEXT]; /* hosts that could not be asked */
+    int32_t lost_code;  /* it was not to be had: told on the way back */
+    char lost[LV_TEXT];
     /* this turn */
     virDomainPtr dom;          /* ours by its metadata, or NULL */
     struct lv_shard_meta meta; /* of dom */
     int64_t checked_ns;        /* when seat and fence were last seen to be ours */
     bool touched;              /* something may have been changed on the host */
-    bool emptied;              /* a domain went away: perhaps the seat can be given back */
     /* between turns */
     int32_t step, tries;
     int64_t began_ns, step_ns, idle_ns;
@@ -169,10 +171,8 @@ bool lv_runs(virDomainPtr dom);              /* it has a process, paused or not 
 int lv_state(virDomainPtr dom, int *reason); /* virDomainState, -1 = cannot be said */
 /* Smooth a measured duration of the host: 0.3 of the new one. */
 void lv_measured(struct lv_act *a, double *fact, double seconds);
-#ifdef LV_INSIDE
-/* The tests' build: called between the check and the act, on the lane's thread. */
+/* In the tests' build only: called between the check and the act, on the lane's thread. */
 extern void (*_Atomic lv_between)(struct lv_act *a);
-#endif
 
 /* ---- the seat (driver_seat.c) ---- */
 
@@ -183,7 +183,7 @@ void lv_seat_leave(struct lv_act *a, virConnectPtr conn);
 
 /* ---- the primary (driver_look.c) ---- */
 
-/* The job goes looking and comes back to the target's act lane with a->primary filled, or fails. */
+/* The job goes looking and comes back to the target's act lane with a->primary filled, or a->lost_code set. */
 void lv_find_primary(struct lv_act *a);
 void lv_primary_clear(struct lv_primary *p);
 

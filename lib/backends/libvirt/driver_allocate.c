@@ -77,7 +77,7 @@ static int start(struct lv_act *a, virConnectPtr conn) {
     if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
         if (limits_bandwidth(a) && lacks_bandwidth(a))
             return SPR_AGAIN;
-        lv_fail(a, "starting", virDomainGetName(a->dom));
+        lv_fail(a, "starting", a->name);
         rc = a->job.code;
     }
     return rc;

@@ -10,9 +10,18 @@
 /* ---- limits ---- */
 
 static bool unsupported(void) {
-    int code = virGetLastErrorCode();
-    return code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_ARGUMENT_UNSUPPORTED ||
-           code == VIR_ERR_OPERATION_UNSUPPORTED || code == VIR_ERR_CONFIG_UNSUPPORTED;
+    const virError *e = virGetLastError();
+    switch (e ? e->code : VIR_ERR_OK) {
+    case VIR_ERR_NO_SUPPORT:
+    case VIR_ERR_ARGUMENT_UNSUPPORTED:
+    case VIR_ERR_OPERATION_UNSUPPORTED:
+    case VIR_ERR_CONFIG_UNSUPPORTED:
+        return true;
+    case VIR_ERR_INVALID_ARG: /* how drivers refuse flags that they do not know */
+        return e->message && strstr(e->message, "unsupported flags");
+    default:
+        return false;
+    }
 }
 
 /* More vcpus than now are added; fewer are never taken away (guests and QEMU lose them badly): the quota does that. */
@@ -21,7 +30,7 @@ static int set_vcpus(struct lv_act *a, virConnectPtr conn, uint32_t want, int *h
     int most = virDomainGetVcpusFlags(a->dom, live | VIR_DOMAIN_VCPU_MAXIMUM);
     *have = virDomainGetVcpusFlags(a->dom, live);
     if (*have < 1 || most < 1) {
-        lv_fail(a, "asking for the vcpus of", virDomainGetName(a->dom));
+        lv_fail(a, "asking for the vcpus of", a->name);
         return a->job.code;
     }
     int to = want < (uint32_t)most ? (int)want : most;
@@ -29,7 +38,7 @@ static int set_vcpus(struct lv_act *a, virConnectPtr conn, uint32_t want, int *h
         return SPR_OK;
     int rc = lv_guard_ours(a, conn);
     if (rc == SPR_OK && virDomainSetVcpusFlags(a->dom, (unsigned int)to, lv_affect(a->dom)) < 0) {
-        lv_fail(a, "adding vcpus to", virDomainGetName(a->dom));
+        lv_fail(a, "adding vcpus to", a->name);
         rc = a->job.code;
     }
     *have = rc == SPR_OK ? to : *have;
@@ -51,7 +60,7 @@ static int set_quota(struct lv_act *a, virConnectPtr conn, double cores, int vcp
         lv_here(a)->facts.no_quota |= cannot;
         pthread_mutex_unlock(&a->d->lock);
         if (!cannot) {
-            lv_fail(a, "limiting the CPU of", virDomainGetName(a->dom));
+            lv_fail(a, "limiting the CPU of", a->name);
             rc = a->job.code;
         }
     }
@@ -62,11 +71,14 @@ static int set_quota(struct lv_act *a, virConnectPtr conn, double cores, int vcp
 static int set_memory(struct lv_act *a, virConnectPtr conn, double bytes) {
     unsigned long most = virDomainGetMaxMemory(a->dom);
     double kib = fmin(ceil(bytes / 1024), most ? (double)most : 1e15);
+    unsigned int where[] = {lv_runs(a->dom) ? VIR_DOMAIN_AFFECT_LIVE : VIR_DOMAIN_AFFECT_CONFIG,
+                            VIR_DOMAIN_AFFECT_CONFIG};
     int rc = lv_guard_ours(a, conn);
-    if (rc == SPR_OK && virDomainSetMemoryFlags(a->dom, (unsigned long)kib, lv_affect(a->dom)) < 0 && !unsupported()) {
-        lv_fail(a, "setting the memory of", virDomainGetName(a->dom));
-        rc = a->job.code;
-    }
+    for (int i = 0; i < 2 && rc == SPR_OK; i++) /* one by one: not every hypervisor takes both at once */
+        if (virDomainSetMemoryFlags(a->dom, (unsigned long)kib, where[i]) < 0 && !unsupported()) {
+            lv_fail(a, "setting the memory of", a->name);
+            rc = a->job.code;
+        }
     return rc;
 }
 

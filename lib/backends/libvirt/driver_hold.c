@@ -122,7 +122,7 @@ static int start(struct lv_act *a, virConnectPtr conn) {
         return SPR_OK;
     int rc = lv_guard(a, conn);
     if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
-        lv_fail(a, "taking the memory of", virDomainGetName(a->dom));
+        lv_fail(a, "taking the memory of", a->name);
         rc = a->job.code;
     }
     return rc;
@@ -153,7 +153,7 @@ int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
     struct lv_domain d = {0};
     char why[LV_WHY] = "", uuid[LV_UUID], *xml = virDomainGetXMLDesc(a->dom, VIR_DOMAIN_XML_INACTIVE);
     if (!xml) {
-        lv_fail(a, "reading", virDomainGetName(a->dom));
+        lv_fail(a, "reading", a->name);
         return a->job.code;
     }
     int rc = lv_domain_read(xml, &d, why);
@@ -173,7 +173,7 @@ int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
     a->meta.fence = a->fence;
     rc = lv_fits_host(a, conn, &how.amounts);
     if (rc == SPR_OK && lv_runs(a->dom) && (rc = lv_guard_ours(a, conn)) == SPR_OK && virDomainDestroy(a->dom) < 0) {
-        lv_fail(a, "making room for a larger hold:", virDomainGetName(a->dom));
+        lv_fail(a, "making room for a larger hold:", a->name);
         rc = a->job.code;
     }
     if (rc == SPR_OK)

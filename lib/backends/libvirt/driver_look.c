@@ -82,6 +82,13 @@ static void go_back(struct lv_act *a) {
     lv_job_move(&a->job, lv_target(a), LV_ACT);
 }
 
+/* The job has failed; it ends where it began, so that the target is left as it was. */
+static void give_up(struct lv_act *a) {
+    a->lost_code = a->job.code;
+    memcpy(a->lost, a->job.text, sizeof a->lost);
+    go_back(a);
+}
+
 static void look_on(struct lv_act *a) {
     size_t i = 0;
     if (next_host(a, &i)) {
@@ -97,6 +104,7 @@ static void look_on(struct lv_act *a) {
     a->job.host = lv_target(a);
     lv_job_fail(&a->job, a->away[0] ? SPR_E_IO : SPR_E_NOT_FOUND, "VM '%s' is on none of the hosts%s%s", a->vm,
                 a->away[0] ? " that answer; " : "", a->away);
+    give_up(a);
 }
 
 /* ---- what is needed of it ---- */
@@ -295,6 +303,7 @@ static void look_run(struct lv_job *job, virConnectPtr conn) {
     virDomainFree(dom);
     if (rc < 0) {
         lv_job_fail(job, rc, "%s", why);
+        give_up(a);
         return;
     }
     remember_home(a, here);

@@ -133,9 +133,7 @@ static int read_one(struct lv_driver_host *h, virDomainPtr dom, struct lv_seen *
         out->vm = lv_strdup("");
         return out->id && out->vm ? 1 : 0;
     }
-    if (rc == SPR_E_NOT_FOUND && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA)
-        return is_foreign(dom, out);
-    return virDomainIsPersistent(dom) < 0 ? 0 : rc == SPR_E_NOT_FOUND ? 0 : rc; /* gone meanwhile */
+    return rc == SPR_E_NOT_FOUND ? is_foreign(dom, out) : rc; /* or it is gone meanwhile, and does not run */
 }
 
 /* ---- one host ---- */

@@ -7,12 +7,19 @@
 #include "driver.h"
 #include "probe.h"
 
+/* Any answer is one: an agent that does not know the question is there all the same. */
 static int by_agent(virDomainPtr dom, char why[LV_WHY]) {
     virDomainAgentSetResponseTimeout(dom, 1, 0);
     char *name = virDomainGetHostname(dom, VIR_DOMAIN_GET_HOSTNAME_AGENT);
-    bool answered = name != NULL;
+    const virError *e = name ? NULL : virGetLastError();
+    bool answered = name || (e && e->message && strstr(e->message, "unable to execute QEMU agent command"));
     free(name);
-    return answered ? 1 : lv_why(why, 0, "the guest agent does not answer: %s", virGetLastErrorMessage());
+    if (answered)
+        return 1;
+    if (e && e->code == VIR_ERR_ARGUMENT_UNSUPPORTED)
+        return lv_why(why, SPR_E_UNSUPPORTED, "probe agent: %s has no channel for a guest agent",
+                      virDomainGetName(dom));
+    return lv_why(why, 0, "the guest agent does not answer: %s", virGetLastErrorMessage());
 }
 
 int lv_probe(const char *probe, virDomainPtr dom, double seconds, const atomic_bool *stop, char why[LV_WHY]) {

@@ -16,7 +16,7 @@ static int stop(struct lv_act *a, virConnectPtr conn) {
         return SPR_OK;
     if (virDomainDestroy(a->dom) == 0 || !lv_runs(a->dom))
         return SPR_OK;
-    lv_fail(a, "stopping", virDomainGetName(a->dom));
+    lv_fail(a, "stopping", a->name);
     return a->job.code;
 }
 
@@ -37,7 +37,7 @@ static int undefine(struct lv_act *a, virConnectPtr conn) {
         if (code != VIR_ERR_INVALID_ARG && code != VIR_ERR_NO_SUPPORT)
             break; /* else: a hypervisor that knows fewer kinds of things to take along */
     }
-    lv_fail(a, "undefining", virDomainGetName(a->dom));
+    lv_fail(a, "undefining", a->name);
     return a->job.code;
 }
 
@@ -51,7 +51,6 @@ int lv_remove(struct lv_act *a, virConnectPtr conn) {
         return rc;
     virDomainFree(a->dom);
     a->dom = NULL;
-    a->emptied = true;
     return SPR_OK;
 }
 
@@ -76,7 +75,6 @@ static void release_piece(struct lv_act *a, virConnectPtr conn) {
 }
 
 void lv_release(struct lv_act *a, virConnectPtr conn) {
-    a->emptied = true;
     if (!a->dom)
         return; /* gone already */
     if (a->piece || a->verb == SPR_DRIVER_ABORT)

@@ -62,12 +62,14 @@ unsigned int lv_affect(virDomainPtr dom) {
 int lv_meta_read(virDomainPtr dom, struct lv_shard_meta *out, char why[LV_WHY]) {
     /* The definition's: what a restored guest carries was true when it was saved. */
     char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, VIR_DOMAIN_AFFECT_CONFIG);
-    if (!xml && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA && virDomainIsPersistent(dom) == 0)
-        xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, VIR_DOMAIN_AFFECT_LIVE);
     if (!xml) {
-        int code = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA ? SPR_E_NOT_FOUND : lv_code_of_last_error();
+        int code = lv_code_of_last_error();
+        bool none = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA;
         snprintf(why, LV_WHY, "no metadata of ours: %s", virGetLastErrorMessage());
-        return code;
+        if (!none && virDomainIsPersistent(dom) == 0)
+            xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, VIR_DOMAIN_AFFECT_LIVE);
+        if (!xml)
+            return code;
     }
     int rc = lv_meta_parse(xml, out, why);
     free(xml);
@@ -187,7 +189,7 @@ int lv_guard_ours(struct lv_act *a, virConnectPtr conn) {
         rc = seen.id != a->shard ? SPR_E_STATE : SPR_E_FENCED;
     lv_meta_clear(&seen);
     if (rc < 0)
-        lv_job_fail(&a->job, rc, "domain %s is no longer this shard: it is left alone", virDomainGetName(a->dom));
+        lv_job_fail(&a->job, rc, "domain %s is no longer this shard: it is left alone", a->name);
     return rc;
 }
 
@@ -198,13 +200,13 @@ int lv_meta_save(struct lv_act *a, virConnectPtr conn) {
     if (rc >= 0)
         rc = lv_meta_format(&a->meta, &xml, why);
     if (rc < 0) {
-        lv_job_fail(&a->job, rc, "metadata of domain %s: %s", virDomainGetName(a->dom), why);
+        lv_job_fail(&a->job, rc, "metadata of domain %s: %s", a->name, why);
         return rc;
     }
     rc = lv_guard(a, conn);
     if (rc == SPR_OK &&
         virDomainSetMetadata(a->dom, VIR_DOMAIN_METADATA_ELEMENT, xml, "spr", LV_SHARD_URN, lv_affect(a->dom)) < 0) {
-        lv_fail(a, "writing the metadata of domain", virDomainGetName(a->dom));
+        lv_fail(a, "writing the metadata of domain", a->name);
         rc = a->job.code;
     }
     lv_free(xml);
@@ -225,14 +227,19 @@ static void turn(struct lv_act *a, virConnectPtr conn) {
 
 void lv_act_run(struct lv_job *job, virConnectPtr conn) {
     struct lv_act *a = (struct lv_act *)job;
-    turn(a, conn);
+    if (a->lost_code) {
+        job->outcome = SPR_FAILED, job->code = a->lost_code;
+        memcpy(job->text, a->lost, sizeof job->text);
+    } else {
+        turn(a, conn);
+    }
     if (job->outcome == SPR_FAILED) {
         job->again = false;
         if (a->touched && virConnectIsAlive(conn) != 1)
             job->outcome = SPR_UNKNOWN; /* the call may have arrived, and its answer not */
     }
-    if (!job->again && a->emptied && job->outcome == SPR_DONE)
-        lv_seat_leave(a, conn);
+    if (!job->again && !a->dom && job->outcome != SPR_UNKNOWN)
+        lv_seat_leave(a, conn); /* of this shard there is nothing, perhaps of no other either */
     forget_turn(a);
 }
 

@@ -22,15 +22,15 @@ static int wake(struct lv_act *a, virConnectPtr conn, bool *cold) {
     if (state == VIR_DOMAIN_RUNNING || state == VIR_DOMAIN_BLOCKED)
         return 1;
     if (state == VIR_DOMAIN_PAUSED && why == VIR_DOMAIN_PAUSED_IOERROR) {
-        lv_job_fail(&a->job, SPR_E_CAPACITY, "%s was stopped by an error of its disk: is pool '%s' full?",
-                    virDomainGetName(a->dom), a->d->o.pool);
+        lv_job_fail(&a->job, SPR_E_CAPACITY, "%s was stopped by an error of its disk: is pool '%s' full?", a->name,
+                    a->d->o.pool);
         return SPR_E_CAPACITY;
     }
     if (lv_guard_ours(a, conn) < 0)
         return a->job.code;
     if ((*cold ? virDomainCreate(a->dom) : virDomainResume(a->dom)) == 0)
         return 1;
-    lv_fail(a, *cold ? "starting" : "resuming", virDomainGetName(a->dom));
+    lv_fail(a, *cold ? "starting" : "resuming", a->name);
     return a->job.code;
 }
 
@@ -43,10 +43,9 @@ static int answers(struct lv_act *a, double pause_s) {
     if (rc < 0) {
         lv_job_fail(&a->job, rc, "%s", why);
     } else if (!lv_runs(a->dom)) {
-        lv_job_fail(&a->job, SPR_E_IO, "%s ended before it was ready", virDomainGetName(a->dom));
+        lv_job_fail(&a->job, SPR_E_IO, "%s ended before it was ready", a->name);
     } else if (since(a->began_ns) > a->d->o.boot_s) {
-        lv_job_fail(&a->job, SPR_E_TIMEOUT, "%s is not ready after %.0f s: %s", virDomainGetName(a->dom),
-                    a->d->o.boot_s, why);
+        lv_job_fail(&a->job, SPR_E_TIMEOUT, "%s is not ready after %.0f s: %s", a->name, a->d->o.boot_s, why);
     } else {
         lv_job_again(&a->job, pause_s);
         return 0;
@@ -73,10 +72,10 @@ static int lay_down(struct lv_act *a, virConnectPtr conn) {
     if (a->meta.warm == SPR_LIBVIRT_WARM_RUNNING)
         return lv_limit(a, conn, &all, IDLE_SHARE);
     if (a->meta.warm == SPR_LIBVIRT_WARM_PAUSED && virDomainSuspend(a->dom) < 0)
-        lv_fail(a, "pausing", virDomainGetName(a->dom));
+        lv_fail(a, "pausing", a->name);
     if (a->meta.warm == SPR_LIBVIRT_WARM_SAVED) {
         if (virDomainManagedSave(a->dom, 0) < 0) {
-            lv_fail(a, "saving", virDomainGetName(a->dom));
+            lv_fail(a, "saving", a->name);
         } else {
             a->meta.save_s = since(began);
             lv_measured(a, &lv_here(a)->facts.save_s, a->meta.save_s);
@@ -103,7 +102,7 @@ static void be_warm(struct lv_act *a, virConnectPtr conn) {
 static int begin_warm(struct lv_act *a, virConnectPtr conn, struct lv_piece *p) {
     bool cold;
     if (a->meta.phase == LV_PHASE_RESERVED) {
-        lv_job_fail(&a->job, SPR_E_STATE, "%s is reserved, but not allocated", virDomainGetName(a->dom));
+        lv_job_fail(&a->job, SPR_E_STATE, "%s is reserved, but not allocated", a->name);
         return SPR_E_STATE;
     }
     a->began_ns = lv_clock_ns();

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""The driver's requests from Python, for tests: a Drive is one controller (the program `drive`) in the controller's network."""
+import json
+import subprocess
+import sys
+
+
+class Drive:
+    """d = Drive(lab, owner="one", probe="http://10.78.1.50/"); d("allocate", 1, 1) -> the answer as a dict."""
+
+    def __init__(self, lab, hosts=None, fence=1, vm="web", host="hv2", cpu=0.5, mib=96, kernel_args=(), **options):
+        self.fence, self.vm, self.host, self.cpu, self.mib = fence, vm, host, cpu, mib
+        hosts = hosts or {h: lab.uri(h) for h in lab.hosts}
+        words = [f"{k}={v}" for k, v in options.items()] + [f"kernel-arg={a}" for a in kernel_args] + [f"{k}={v}" for k, v in hosts.items()]
+        self.process = lab.start([sys.argv[1], *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def send(self, verb, shard=0, piece=0, fence=None, cpu=None, mib=None, **other):
+        """Without waiting; `answer` takes the answers in their order."""
+        fence = self.fence if fence is None else fence
+        line = f"observe {fence}" if verb == "observe" else f"capabilities {self.host}" if verb == "capabilities" else (
+            f"{verb} {shard} {piece} {fence} {other.get('vm', self.vm)} {other.get('host', self.host)} "
+            f"{self.cpu if cpu is None else cpu} {(self.mib if mib is None else mib) << 20}")
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"drive ended with {self.process.wait()}")
+        return json.loads(line)
+
+    def __call__(self, verb, *args, **more):
+        self.send(verb, *args, **more)
+        return self.answer()
+
+    def shards(self):
+        return {s["id"]: s for s in self("observe")["shards"]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(timeout=30)
+        self.process.stdout.close()
+
+
+def done(answer):
+    return answer["outcome"] == "done"

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""A replica's whole life on another host, with a disk, in each of the three ways to wait; what is foreign stays as it is."""
+import re
+import time
+
+import lab
+from shards import Drive, done
+
+VM, SHARD = "10.78.1.1", "spr-{:016x}-web"
+
+
+def address(shard):
+    """Each has its own: a client that knows another machine by it would look for that one for half a minute."""
+    return f"10.78.2.{shard}"
+
+
+def drive(l, shard, **more):
+    return Drive(l, probe=f"http://{address(shard)}/", kernel_args=[f"lab.ip={address(shard)}/16", "lab.name=replica"], lease=3, idle=1,
+                 pool="default", **more)
+
+
+def quota(l, name):
+    return int(re.search(r"vcpu_quota\s*: (-?\d+)", l.virsh("hv2", "schedinfo", name)).group(1))
+
+
+def meta(l, name):
+    return dict(re.findall(r'([\w-]+)=["\']([^"\']*)["\']', l.virsh("hv2", "metadata", name, "urn:libshardpredict:shard:1", "--config")))
+
+
+def timed_get(l, ours):
+    began = time.monotonic()
+    code = l.http(ours)[0]
+    return code, 1000 * (time.monotonic() - began)
+
+
+def a_life(t, l, d, shard, warm):
+    name, ours, begin = SHARD.format(shard), address(shard), l.state("hv2")
+    step = lambda verb, piece=0: d(verb, shard, piece)
+    a = step("reserve", 1)
+    t.check(f"{warm}: reserved on the host, not running", done(a) and l.domains("hv2").get(name) == "shut off", a)
+    again = step("reserve", 1)
+    t.check(f"{warm}: asked twice, the second answer is the first one's", done(again) and again["held"] == 0.5, again)
+    a = step("allocate", 1)
+    t.check(f"{warm}: allocated, started and not running yet", done(a) and l.domains("hv2").get(name) == "paused", a)
+    overlays = [f for f in l.files("hv2") if name in f and f.endswith(".qcow2")]
+    t.check(f"{warm}: its disk is an overlay of its own", len(overlays) == 1 and "base.img" in
+            l.host("hv2", "qemu-img", "info", "-U", overlays[0]).stdout, overlays)
+    t.check(f"{warm}: half a core is its limit", quota(l, name) == 50000, quota(l, name))
+    w = step("warm", 1)
+    state = {"paused": "paused", "saved": "shut off", "running": "running"}[warm]
+    t.check(f"{warm}: warm and waiting", done(w) and w["warmness"] >= 0.99 and l.domains("hv2").get(name) == state, (w, l.domains("hv2")))
+    seen = d.shards()[shard]
+    t.check(f"{warm}: observed as warm", seen["state"] == "warm" and seen["ready"] == 0.5 and seen["pending"] == 0, seen)
+    v = step("activate")
+    code, first = timed_get(l, ours)
+    t.check(f"{warm}: serves HTTP from the other host", done(v) and code == 200, (v, code))
+    t.check(f"{warm}: its limit is lifted to the whole amount", quota(l, name) == 50000, quota(l, name))
+    l.http(ours, "/write?3")
+    read = [l.http(ours, f"/read?{i}")[1].strip(".\n") for i in (2, 3)]
+    t.check(f"{warm}: reads the base image, writes to its own", read == ["base.img KiB 2", "replica"], read)
+    m = meta(l, name)
+    t.note(f"{warm}: reserve {again['ms']:.0f} ms, allocate {a['ms']:.0f} ms, boot and warm {w['ms']:.0f} ms, to the first answer from warm "
+           f"{v['ms']:.0f} ms (asked from cold: {a['ms'] + w['ms']:.0f} ms), an answer then {first:.0f} ms with curl's start; "
+           f"metadata: { {k: v for k, v in m.items() if k not in ('id', 'fence', 'vm', 'probe', 'owner')} }")
+    t.check(f"{warm}: activated twice is activated once", done(step("activate")))
+    r = step("drain", 2)
+    t.check(f"{warm}: drained when nothing moves", done(r) and d.shards()[shard]["state"] == "draining", (r, d.shards()))
+    r = step("release")
+    t.check(f"{warm}: released", done(r) and done(step("release")), r)
+    t.same(f"{warm}: nothing is left, and what was there is as it was", begin, l.state("hv2"))
+    return a["ms"] + w["ms"], v["ms"]
+
+
+def growing(t, l, d):
+    """Live limits, and numbers that were used up."""
+    name = SHARD.format(9)
+    for verb, piece in (("reserve", 1), ("allocate", 1), ("warm", 1), ("activate", 0)):
+        a = d(verb, 9, piece)
+        t.check(f"growing: {verb}", done(a), a)
+    a = d("resize", 9, 2, cpu=0.25, mib=16)
+    t.check("growing: a growth is held at once", done(a) and d.shards()[9]["pending"] == 0.25 and quota(l, name) == 75000, (a, quota(l, name)))
+    a = d("resize", 9, 2, cpu=0.125, mib=16)
+    t.check("growing: a pending one can become smaller", done(a) and d.shards()[9]["pending"] == 0.125 and quota(l, name) == 62500, quota(l, name))
+    a = d("warm", 9, 2)
+    t.check("growing: it is part of what is ready then", done(a) and d.shards()[9]["ready"] == 0.625, d.shards())
+    a = d("release", 9, 3)
+    b = d("resize", 9, 3, cpu=0.25, mib=16)
+    t.check("growing: one that was given back before it was heard of never comes", done(a) and done(b) and d.shards()[9]["pending"] == 0, d.shards())
+    a = d("drain", 9, 4, cpu=0.125, mib=0)
+    t.check("growing: a part is drained at once", done(a) and d.shards()[9]["ready"] == 0.5 and quota(l, name) == 50000, (a, d.shards(), quota(l, name)))
+    t.check("growing: it serves all the time", l.http(address(9))[0] == 200)
+
+
+def fences(t, l, d):
+    """Somebody with a higher number takes the host over; a restarted controller finds what is there."""
+    with drive(l, 9, fence=7, owner="second") as e:
+        found = e.shards()
+        t.check("fences: a new controller finds the shard", found.get(9, {}).get("state") == "serving" and found[9]["fence"] == 1, found)
+        a = e("adopt", 9)
+        t.check("fences: and adopts it", done(a) and e.shards()[9]["fence"] == 7, a)
+        a = d("resize", 9, 20, cpu=0.1, mib=8)
+        t.check("fences: the old one may change nothing any more", a["code"] == -10 or "fence" in a["text"], a)
+        a = d("release", 9)
+        t.check("fences: nor take it away", not done(a) and l.domains("hv2").get(SHARD.format(9)) == "running", a)
+        a = e("release", 9)
+        t.check("fences: the new one may", done(a) and SHARD.format(9) not in l.domains("hv2"), a)
+
+
+def refusals(t, l, d):
+    """What is not ours is left alone, whatever its name; a refusal names the host and the reason, and leaves nothing."""
+    l.define("hv2", l.domain_xml(SHARD.format(5), "10.78.2.5"))
+    begin = l.state("hv2")
+    a = d("reserve", 5, 1)
+    t.check("a foreign domain with a shard's name is in the way, and told", a["outcome"] == "failed" and "hv2" in a["text"] and
+            "left alone" in a["text"], a)
+    for verb, piece in (("release", 0), ("release", 1), ("abort", 1)):
+        t.check(f"it is not there for {verb} {piece}", done(d(verb, 5, piece)))
+    for verb in ("warm", "activate", "drain", "adopt"):
+        t.check(f"it is not there for {verb}", d(verb, 5, 1)["outcome"] == "failed")
+    l.virsh("hv2", "start", SHARD.format(5), "--paused")
+    seen = d("observe")["shards"]
+    t.check("while it runs it is reported as foreign", [s["id"] for s in seen] == [0], seen)
+    l.virsh("hv2", "destroy", SHARD.format(5))
+    a = d("allocate", 6, 1, mib=1 << 30)
+    t.check("more than the host has is refused", a["outcome"] == "failed" and "hv2" in a["text"], a)
+    a = d("allocate", 6, 1, vm="nobody")
+    t.check("a VM that is nowhere is refused", a["outcome"] == "failed" and "nobody" in a["text"], a)
+    with drive(l, 6, fence=8, owner="fourth") as e:
+        a = e("allocate", 6, 1, host="hv1", vm="plain")
+        t.check("a disk without a base image is refused with its name", a["outcome"] == "failed" and "vda" in a["text"], a)
+    t.same("after all of this the host is as it was", begin, l.state("hv2"))
+    l.virsh("hv2", "undefine", SHARD.format(5))
+
+
+def test(t, l):
+    base = l.disk("base.img")
+    over = l.disk("web.qcow2", backing=base)
+    l.guest("hv1", "web", VM, DISK=over, META='replica="image"')
+    l.guest("hv1", "plain", "10.78.1.9", start=False, DISK=l.disk("plain.img"), DISKFORMAT="raw", META='replica="image"')
+    for name, ip in (("web", "10.78.3.1"), ("web-shard-1", "10.78.3.2"), ("spr-web", "10.78.3.3")):
+        l.guest("hv2", name, ip, start=False)
+    l.wait_http(VM)
+    begin = {h: l.state(h) for h in l.hosts}
+    for shard, warm in enumerate(("paused", "saved", "running"), 1):
+        with drive(l, shard, warm=warm, owner="first") as d:
+            cold, quick = a_life(t, l, d, shard, warm)
+            t.check(f"{warm}: answers sooner than from cold", quick < cold, (quick, cold))
+    with drive(l, 9, owner="first") as d:
+        growing(t, l, d)
+        fences(t, l, d)
+    with drive(l, 5, fence=8, owner="third") as d:
+        refusals(t, l, d)
+        c = d("capabilities")
+        t.check("what was measured is what a host is expected to take", c["code"] == 0, c)
+    for h in l.hosts:
+        t.same(f"{h} is as it was", begin[h], l.state(h))
+
+
+lab.main(test, hosts=2)

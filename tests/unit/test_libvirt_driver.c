@@ -397,7 +397,7 @@ static void who_was_stopped_too_long_looks_again_before_it_acts(void **state) {
 static void any_allocation_may_fail(void **state) {
     struct bench *b = *state;
     int last = -1;
-    for (long n = 0; n < 4000 && last < 0; n++) {
+    for (long n = 0; n < 4000 && last < 0; n += n < 40 ? 1 : 3) {
         static const int verbs[] = {SPR_DRIVER_RESERVE, SPR_DRIVER_ALLOCATE, SPR_DRIVER_WARM, SPR_DRIVER_ACTIVATE,
                                     SPR_DRIVER_RELEASE};
         bool failed = false;

@@ -146,11 +146,36 @@ struct spr_libvirt_driver_opts {
     /** who a new replica is; NULL = nobody says, its guest must find out by its MAC */
     int (*identity)(void *user, uint64_t shard, const char *vm, const char *host, struct spr_libvirt_identity *out);
     void *user;               /**< given to it */
+    /**
+     * folders, ':' between them, that all hosts see at the same path and that are coherent whatever the cache mode of
+     * their disks (a cluster's file system; not plain NFS): live migration needs all disks there. NULL = none
+     */
+    const char *shared;
 };
+
+/** A live migration, under way or ended. */
+struct spr_libvirt_migration {
+    size_t size;        /**< sizeof this struct, set by the caller */
+    uint64_t shard;     /**< headroom shard that it goes into */
+    const char *from;   /**< host that the VM leaves; lives as long as the hosts are open */
+    const char *to;     /**< host that it comes to */
+    int32_t running;    /**< 1: not ended yet */
+    int32_t code;       /**< ::spr_error_code it ended with, 0 = the VM runs on the target */
+    double share;       /**< of its memory that is there, 0..1; pages that change again take it back */
+    double bytes_left;  /**< to be sent; of bytes_all */
+    double bytes_all;   /**< its memory */
+    double took_s;      /**< since it began, or from begin to end */
+    double downtime_s;  /**< pause that the guest will see, or has seen; 0 = not known */
+    int32_t measured;   /**< 1: the pause was measured */
+    char text[324];     /**< why it failed, "" = it did not */
+};
+/** The newest migration of a VM; any thread. @return 0, SPR_E_ARG, SPR_E_NOT_FOUND (none since the hosts were opened) */
+SPR_API int spr_libvirt_migration(const spr_libvirt *v, const char *vm, struct spr_libvirt_migration *out);
 
 /**
  * Shards as domains of real hosts. Config: struct spr_libvirt_driver_opts. All that is known of a shard stands in its
- * domain's metadata, so a restarted controller finds what it left. MIGRATE and PROMOTE say SPR_E_UNSUPPORTED.
+ * domain's metadata, so a restarted controller finds what it left. MIGRATE moves a running VM into a
+ * headroom shard of its own, which is gone then; ABORT of that shard ends it. PROMOTE says SPR_E_UNSUPPORTED.
  */
 SPR_API const struct spr_driver_ops *spr_libvirt_driver(void);
 

@@ -52,6 +52,7 @@ void lv_driver_unref(struct lv_driver *d) {
     lv_free((char *)(uintptr_t)d->o.owner);
     lv_free((char *)(uintptr_t)d->o.pool);
     lv_free((char *)(uintptr_t)d->o.template_xml);
+    lv_free((char *)(uintptr_t)d->o.shared);
     pthread_mutex_destroy(&d->lock);
     if (d->v)
         lv_unref(d->v);
@@ -100,10 +101,12 @@ static int fill_defaults(spr_context *ctx, struct spr_libvirt_driver_opts *o) {
 static int copy_texts(struct lv_driver *d) {
     struct spr_libvirt_driver_opts *o = &d->o;
     const char *owner = o->owner, *pool = o->pool && *o->pool ? o->pool : "default", *template = o->template_xml;
+    const char *shared = o->shared;
     o->owner = owner_name(owner);
     o->pool = lv_strdup(pool);
     o->template_xml = lv_strdup(template);
-    return o->owner && o->pool && (!template || o->template_xml) ? SPR_OK : SPR_E_NOMEM;
+    o->shared = lv_strdup(shared);
+    return o->owner && o->pool && (!template || o->template_xml) && (!shared || o->shared) ? SPR_OK : SPR_E_NOMEM;
 }
 
 static struct lv_driver *shared_new(const struct spr_libvirt_driver_opts *o) {

@@ -10,6 +10,9 @@
  *   driver_warm.c     WARM and ACTIVATE; driver_prefetch.c reads the base image ahead
  *   driver_amounts.c  RESIZE, DRAIN, ADOPT: what a shard may use
  *   driver_release.c  RELEASE and ABORT
+ *   driver_headroom.c what stands in the way of a live migration, asked of both hosts
+ *   driver_migrate.c  MIGRATE, turn by turn; driver_move.c the call itself, on a thread of its own, and its progress
+ *   driver_promote.c  PROMOTE
  *   driver_observe.c  OBSERVE and what a host can do
  *
  * A verb is a function that runs on the target's `act` lane, turn by turn: it returns after lv_job_again when it has to
@@ -90,6 +93,10 @@ struct lv_base {
 /* What ALLOCATE must know of the primary. */
 struct lv_primary {
     char *xml; /* definition that the replica is made from; NULL = not looked yet */
+    /* of headroom: the VM as it runs, and its host's CPU */
+    char *live, *host_cpu;
+    size_t host; /* that it was found on */
+    bool sleeps; /* it is not running there */
     char uuid[LV_UUID];
     char *type, *arch, *machine, *emulator;
     uint32_t vcpus;
@@ -131,6 +138,14 @@ struct lv_act {
     double booted_s;         /* from the start to the first answer */
     double lowered;          /* share of the shard's CPU that a drain leaves it */
     void *ahead;             /* struct lv_ahead: what is read ahead */
+    /* migrating */
+    struct lv_move *move;
+    virDomainPtr moving; /* the VM, on the host that it leaves */
+    virConnectPtr there; /* the host that it comes to */
+    bool hold_was_up;    /* the placeholder had its memory */
+    /* promoting */
+    size_t alive;      /* host + 1 that has the primary running */
+    char old[LV_TEXT]; /* hosts that have its definition, not running */
     /* the answer */
     double warmness;
     struct spr_amounts held;
@@ -138,8 +153,7 @@ struct lv_act {
 
 /* Each finds a->dom and a->meta as they are on the host now. */
 typedef void lv_verb(struct lv_act *a, virConnectPtr conn);
-lv_verb lv_reserve, lv_allocate, lv_warm, lv_activate, lv_drain, lv_resize, lv_release, lv_adopt;
-/* Not yet there: live migration into headroom and promotion have files of their own. NULL = unsupported. */
+lv_verb lv_reserve, lv_allocate, lv_warm, lv_activate, lv_drain, lv_resize, lv_release, lv_adopt, lv_migrate;
 extern lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_];
 
 static inline struct lv_driver_host *lv_here(const struct lv_act *a) { return &a->d->host[a->target]; }
@@ -224,6 +238,44 @@ int lv_remove(struct lv_act *a, virConnectPtr conn);
 bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds);
 double lv_ahead_share(const struct lv_act *a); /* of what was to be read, 0..1 */
 void lv_ahead_free(struct lv_act *a);
+
+/* ---- live migration ---- */
+
+/* Can the primary come here (a->primary.live)? All that stands in the way is one text. SPR_OK or the job has failed
+ * (driver_headroom.c). */
+int lv_headroom_look(struct lv_act *a, virConnectPtr conn);
+bool lv_disks_are_shared(const char *shared, const char *live_xml); /* all that it writes to */
+
+/* One migration: what anybody may ask about it (driver_move.c). */
+struct lv_move {
+    atomic_int refs;
+    struct lv_move *next; /* in v->moves */
+    uint64_t shard;
+    char *vm;
+    size_t from, to;
+    int64_t began_ns;
+    atomic_bool stop; /* whoever watches it must end it */
+    /* under v->lock */
+    bool over;  /* libvirt's call came back */
+    bool ended; /* and what follows from it is done */
+    int32_t code;
+    bool measured; /* the downtime was; else it is what is expected */
+    double total, left, downtime_s, took_s;
+    char text[LV_TEXT];
+};
+/* Begin: a->move, from a->moving to a->there, on a thread of its own. SPR_OK or the job has failed. */
+int lv_move_begin(struct lv_act *a);
+/* One more reference to the migration of this shard that has not ended, or NULL. */
+struct lv_move *lv_move_of(struct spr_libvirt *v, uint64_t shard);
+void lv_move_look(struct lv_act *a);                                   /* read its progress, from the source */
+void lv_move_measure(struct lv_act *a, virDomainPtr dom);              /* read what it came to, from the target */
+bool lv_move_is(struct spr_libvirt *v, struct lv_move *m, bool ended); /* over, or ended */
+/* It has ended; code below 0 = it failed. */
+void lv_move_end(struct spr_libvirt *v, struct lv_move *m, int code, const char *text);
+void lv_move_leave(struct lv_act *a); /* let go of all of it */
+/* RELEASE and ABORT: true while the shard's migration has to end first, or (ABORT) when its end was all that was asked.
+ */
+bool lv_migration_ends(struct lv_act *a);
 
 /* Does it answer? 1 yes, 0 not yet (why says what was heard), below 0: it never can. At most `seconds`
  * (driver_probe.c). */

@@ -211,10 +211,12 @@ void lv_reserve(struct lv_act *a, virConnectPtr conn) {
 void lv_allocate_hold(struct lv_act *a, virConnectPtr conn) {
     if (a->dom && lv_window_has(&a->meta.ended, a->piece))
         return;
-    if (!a->dom && !a->primary.xml) {
+    if (!a->primary.xml) {
         lv_find_primary(a);
         return;
     }
+    if (lv_headroom_look(a, conn) < 0)
+        return;
     if (!a->dom && lv_define_hold(a, conn) < 0)
         return;
     struct lv_piece *p = lv_meta_piece(&a->meta, a->piece);

@@ -16,6 +16,7 @@ void lv_primary_clear(struct lv_primary *p) {
         lv_free(p->base[i].format), lv_free(p->base[i].overlay);
     }
     lv_free(p->base);
+    lv_free(p->live), lv_free(p->host_cpu);
     lv_free(p->xml), lv_free(p->type), lv_free(p->arch), lv_free(p->machine), lv_free(p->emulator);
     memset(p, 0, sizeof *p);
 }
@@ -238,6 +239,29 @@ static int take_template(struct lv_act *a, virConnectPtr conn, const char *name,
     return rc;
 }
 
+/* The CPU of the host that this connection is to. */
+static char *host_cpu(virConnectPtr conn) {
+    char *out = NULL, why[LV_WHY], *text = virConnectGetCapabilities(conn);
+    xmlDoc *doc = NULL;
+    if (text && lv_xml_open(text, "capabilities", &doc, why) == SPR_OK) {
+        struct lv_edit e = {.doc = doc};
+        xmlNode *cpu = lv_xml_at(xmlDocGetRootElement(doc), "host", "cpu");
+        if (cpu && lv_xml_print(&e, cpu, &out) < 0)
+            out = NULL;
+        xmlFreeDoc(doc);
+    }
+    free(text);
+    return out;
+}
+
+/* What a migration is judged by. */
+static int keep_live(struct lv_act *a, virConnectPtr conn, const char *live, char why[LV_WHY]) {
+    a->primary.live = lv_strdup(live);
+    a->primary.host_cpu =
+        host_cpu(conn); /* none: hosts whose CPU is passed through cannot be compared, and it is said */
+    return a->primary.live ? SPR_OK : lv_why(why, SPR_E_NOMEM, "out of memory");
+}
+
 static int fill(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, char why[LV_WHY]) {
     struct lv_domain d = {0};
     char *template = NULL, *xml = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
@@ -250,6 +274,8 @@ static int fill(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, char why
         rc = lv_domain_read(live, &d, why);
     if (rc == SPR_OK)
         rc = keep_machine(&a->primary, &d);
+    if (rc == SPR_OK && a->kind == SPR_SHARD_HEADROOM)
+        rc = keep_live(a, conn, live, why);
     if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA)
         rc = choose(a, &d, &policy, &template, why);
     if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA && policy == SPR_REPLICA_TEMPLATE) {
@@ -299,7 +325,10 @@ static void look_run(struct lv_job *job, virConnectPtr conn) {
         look_on(a);
         return;
     }
+    bool sleeps = !lv_runs(dom);
     int rc = fill(a, conn, dom, why);
+    a->primary.host = here;
+    a->primary.sleeps = sleeps;
     virDomainFree(dom);
     if (rc < 0) {
         lv_job_fail(job, rc, "%s", why);

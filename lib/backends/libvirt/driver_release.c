@@ -75,6 +75,8 @@ static void release_piece(struct lv_act *a, virConnectPtr conn) {
 }
 
 void lv_release(struct lv_act *a, virConnectPtr conn) {
+    if (lv_migration_ends(a))
+        return;
     if (!a->dom)
         return; /* gone already */
     if (a->piece || a->verb == SPR_DRIVER_ABORT)

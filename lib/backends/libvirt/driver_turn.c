@@ -12,6 +12,7 @@ lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_] = {
     [SPR_DRIVER_RESERVE] = lv_reserve,   [SPR_DRIVER_ALLOCATE] = lv_allocate, [SPR_DRIVER_WARM] = lv_warm,
     [SPR_DRIVER_ACTIVATE] = lv_activate, [SPR_DRIVER_DRAIN] = lv_drain,       [SPR_DRIVER_RESIZE] = lv_resize,
     [SPR_DRIVER_ABORT] = lv_release,     [SPR_DRIVER_RELEASE] = lv_release,   [SPR_DRIVER_ADOPT] = lv_adopt,
+    [SPR_DRIVER_MIGRATE] = lv_migrate,
 };
 
 #ifdef LV_INSIDE
@@ -247,6 +248,7 @@ void lv_act_destroy(struct lv_job *job) {
     struct lv_act *a = (struct lv_act *)job;
     forget_turn(a);
     lv_ahead_free(a);
+    lv_move_leave(a);
     for (size_t i = 0; i < a->kernel_arg_count; i++)
         lv_free(a->kernel_args[i]);
     lv_free(a->kernel_args);

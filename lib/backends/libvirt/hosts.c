@@ -159,6 +159,7 @@ void lv_unref(struct spr_libvirt *v) {
     for (size_t i = 0; i < v->host_count; i++)
         host_free(&v->hosts[i]);
     lv_free(v->hosts);
+    lv_moves_free(v);
     pthread_cond_destroy(&v->ended);
     pthread_mutex_destroy(&v->lock);
     lv_free(v);

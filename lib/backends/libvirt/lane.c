@@ -90,7 +90,7 @@ static struct lv_job *next_due(struct lv_lane *lane, int64_t now, int64_t *earli
     *earliest = INT64_MAX;
     for (struct lv_job **link = &lane->first; *link; link = &(*link)->next) {
         struct lv_job *j = *link;
-        if (j->due_ns <= now || atomic_load(&j->cancelled)) {
+        if (j->due_ns <= now || (atomic_load(&j->cancelled) && !j->ends_itself)) {
             *link = j->next;
             return j;
         }
@@ -118,7 +118,7 @@ static void sleep_until(struct lv_lane *lane, pthread_mutex_t *lock, int64_t ns)
 
 static void run(struct lv_host *host, struct lv_job *j) {
     j->again = false;
-    if (atomic_load(&j->cancelled)) {
+    if (atomic_load(&j->cancelled) && !j->ends_itself) {
         j->outcome = SPR_CANCELLED, j->code = SPR_E_CANCELLED;
         return;
     }
@@ -152,7 +152,7 @@ static bool goes_on(struct lv_host *here, struct lv_lane *lane, struct lv_job *j
     j->to = NULL;
     if (!j->again)
         return false;
-    if (atomic_load(&here->v->closing) || atomic_load(&j->cancelled)) {
+    if (atomic_load(&here->v->closing) || (atomic_load(&j->cancelled) && !j->ends_itself)) {
         j->outcome = SPR_CANCELLED, j->code = SPR_E_CANCELLED;
         return false;
     }

@@ -42,6 +42,7 @@ int64_t lv_clock_ns(void); /* this machine's monotonic clock; deadlines of calle
 
 struct lv_host;
 struct lv_desk;
+struct lv_move;
 
 enum lv_lane_kind { LV_LOOK, LV_ACT, LV_LANES };
 
@@ -60,6 +61,7 @@ struct lv_job {
     struct lv_host *to;          /* run set it: into that host's lane instead */
     int32_t to_lane;             /* ::lv_lane_kind */
     bool unconnected_too;  /* run is called as well when there is no connection: NULL, and code and text say why */
+    bool ends_itself;      /* run is called when it is cancelled, too: it has to stop something first */
     bool over;             /* at the desk */
     bool abandoned;        /* the caller was told that its time is up */
     atomic_bool cancelled; /* run looks at it between steps that can be given up */
@@ -154,6 +156,7 @@ struct spr_libvirt {
     struct spr_libvirt_opts opts; /* newest layout, defaults filled in, no pointers but vm and user */
     struct lv_host *hosts;
     size_t host_count;
+    struct lv_move *moves; /* the newest migration of each VM; under the lock */
 };
 
 /* Index of the host of that name, or -1. */
@@ -171,6 +174,8 @@ void lv_host_leave(struct lv_host *host);
 void lv_host_lost(struct lv_host *host, virConnectPtr conn, const char *why);
 struct spr_libvirt *lv_ref(struct spr_libvirt *v);
 void lv_unref(struct spr_libvirt *v);
+
+void lv_moves_free(struct spr_libvirt *v); /* what is known of migrations (driver_move.c) */
 
 /* ---- libvirt as a whole (event_loop.c) ---- */
 

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Headroom on real hosts: what stands in the way is told beforehand, the primary moves in while it serves, a move that is given up
+leaves the guest where it was, and asking again changes nothing."""
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import lab
+
+VM, SHARED = "10.78.1.1", "/var/lib/libvirt/shared"
+NAME = "spr-{:016x}-{}"
+
+
+class Mover:
+    """One controller (the program `move`): begin() without waiting, answer(), or both by calling it."""
+
+    def __init__(self, l, hosts=("hv1", "hv2"), **options):
+        words = [f"{k.replace('_', '-')}={v}" for k, v in dict({"lease": 3, "shared": SHARED}, **options).items()]
+        self.p = l.start([sys.argv[1], *words, *(f"{h}={l.uri(h)}" for h in hosts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.said, self.count, self.kept = queue.Queue(), 0, {}
+        threading.Thread(target=lambda: [self.said.put(json.loads(line)) for line in self.p.stdout], daemon=True).start()
+
+    def begin(self, verb, shard=1, piece=0, host="hv2", vm="web", kind="headroom", cpu=1, mib=96, fence=1, seconds=200):
+        self.count += 1
+        self.p.stdin.write(f"r{self.count} {verb} {kind} {shard} {piece} {fence} {vm} {host} {cpu} {mib << 20} {seconds}\n")
+        self.p.stdin.flush()
+        return f"r{self.count}"
+
+    def answer(self, name, limit=220):
+        while name not in self.kept:
+            a = self.said.get(timeout=limit)
+            self.kept[a["name"]] = a
+        return self.kept.pop(name)
+
+    def __call__(self, verb, **more):
+        return self.answer(self.begin(verb, **more))
+
+    def progress(self, vm="web"):
+        self.count += 1
+        self.p.stdin.write(f"p{self.count} progress {vm}\n")
+        self.p.stdin.flush()
+        return self.answer(f"p{self.count}")
+
+    def shards(self):
+        return self("observe", shard=0, host="-", vm="-")["shards"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.p.stdin.close()
+        self.p.wait(timeout=60)
+
+
+def done(a):
+    return a["outcome"] == "done"
+
+
+def running(l, host, name):
+    return l.domains(host).get(name) == "running"
+
+
+def refusals(t, l):
+    """All that is in the way at once, with the names of hosts; nothing stays on the target."""
+    begin = l.state("hv2")
+    with Mover(l, shared="/nowhere") as m:
+        t.check("reserved", done(m("reserve", shard=2, piece=1)))
+        a = m("allocate", shard=2, piece=1)
+        t.check("a disk that the target does not share is refused by name", a["outcome"] == "failed" and "vda" in a["text"] and "hv2" in a["text"], a)
+        t.check("a reservation that came to nothing is given back", done(m("release", shard=2)))
+    l.define("hv2", l.domain_xml("web", "10.78.1.77"))
+    with Mover(l, shared="/nowhere") as m:
+        a = m("allocate", shard=2, piece=1)
+        t.check("all that is in the way is one text", a["outcome"] == "failed" and all(w in a["text"] for w in ("vda", "name web", "hv2", "(2)")), a)
+    with Mover(l) as m:
+        a = m("allocate", shard=2, piece=1)
+        t.check("a name that is taken by a foreign domain is refused", a["outcome"] == "failed" and "name web" in a["text"] and "(1)" in a["text"], a)
+        a = m("migrate", shard=2)
+        t.check("no migration without its headroom", a["outcome"] == "failed" and "shard 2" in a["text"], a)
+        l.virsh("hv2", "undefine", "web")
+        a = m("allocate", shard=3, piece=1, vm="bridged")
+        t.check("a bridge that is missing there is refused", a["outcome"] == "failed" and "br9" in a["text"], a)
+        a = m("allocate", shard=3, piece=1, host="hv1")
+        t.check("headroom beside its own VM is refused", a["outcome"] == "failed" and "hv1" in a["text"], a)
+        t.check("reserved only", done(m("reserve", shard=4, piece=1)))
+        a = m("migrate", shard=4)
+        t.check("what is only reserved takes nobody in", a["outcome"] == "failed" and "not allocated" in a["text"], a)
+        t.check("given back", done(m("release", shard=4)))
+    t.same("refusals leave nothing", begin, l.state("hv2"))
+
+
+def paused_for(l, seconds):
+    """What a pause of that length looks like to the same client, in the same run."""
+    with l.load(f"http://{VM}/", clients=2, every=0.01, timeout=20) as load:
+        l.virsh("hv1", "suspend", "web")
+        time.sleep(seconds)
+        l.virsh("hv1", "resume", "web")
+        l.wait_http(VM)
+    return load.result["gap"]
+
+
+def given_up(t, l):
+    """Slow enough to be in the middle for long."""
+    with Mover(l, hold=1, rate=1 << 20) as m:
+        for verb in ("reserve", "allocate"):
+            a = m(verb, shard=5, piece=1)
+            t.check(f"held on the host: {verb}", done(a) and l.domains("hv2").get(NAME.format(5, "web")) == "paused", (a, l.domains("hv2")))
+        for way in ("abort", "its deadline"):
+            first = m.begin("migrate", shard=5, seconds=200 if way == "abort" else 8)
+            seen = l.wait(lambda: (lambda p: p.get("running") and p["left"] > 0 and p)(m.progress()), 60, "progress")
+            t.check(f"{way}: progress is seen while it moves", 0 <= seen["share"] < 1 and seen["from"] == "hv1" and seen["to"] == "hv2", seen)
+            t.check(f"{way}: the lanes are free meanwhile", done(m("observe", shard=0, host="-", vm="-", seconds=60)))
+            twice = m.begin("migrate", shard=5)
+            if way == "abort":
+                t.check("abort: asked for and done", done(m("abort", shard=5)))
+            a, b = m.answer(first), m.answer(twice)
+            want = ("cancelled", "cancelled") if way == "abort" else ("timed-out", "cancelled")
+            t.check(f"{way}: both who asked are told", (a["outcome"], b["outcome"]) == want and "stays on hv1" in b["text"], (a, b))
+            t.check(f"{way}: the guest is on the source and nowhere else", running(l, "hv1", "web") and "web" not in l.domains("hv2") and
+                    l.http(VM)[0] == 200, (l.domains("hv1"), l.domains("hv2")))
+            t.check(f"{way}: the hold is as it was", l.domains("hv2") == {NAME.format(5, "web"): "paused"}, l.domains("hv2"))
+        t.check("released", done(m("release", shard=5)))
+    t.same("a migration that was given up leaves nothing on the target", {}, l.domains("hv2"))
+
+
+def under_load(t, l):
+    pause = paused_for(l, 0.5)
+    metadata = l.virsh("hv1", "metadata", "web", "urn:libshardpredict:vm:1")
+    source = l.state("hv1")
+    with Mover(l, hold=1) as m:
+        for verb in ("reserve", "allocate", "allocate"):
+            t.check(f"held: {verb}", done(m(verb, shard=6, piece=1)))
+        with l.load(f"http://{VM}/", clients=2, every=0.01, timeout=20) as load:
+            a = m("migrate", shard=6)
+            l.wait_http(VM)
+        t.check("the primary moves into its headroom", done(a) and running(l, "hv2", "web") and "web" not in l.domains("hv1"), (a, l.domains("hv2")))
+        p = m.progress()
+        t.check("what it took is known", p["rc"] == 0 and not p["running"] and p["code"] == 0 and p["share"] == 1 and p["took"] > 0 and
+                p["measured"] and p["downtime"] > 0, p)
+        t.note(f"migration: {p['took']:.2f} s in all, downtime {1000 * p['downtime']:.0f} ms; {load.result['asked']} requests, "
+               f"{load.result['failed']} failed, longest gap {load.result['gap']} s (a pause of 0.5 s in the same run: {pause} s)")
+        t.check("clients see a short gap at most", load.result["gap"] < 10 * pause and load.result["failed"] <= load.result["asked"] / 10, load.result)
+        t.check("the hold is gone, nothing of ours is left on the target", NAME.format(6, "web") not in l.domains("hv2") and m.shards() == [], l.domains("hv2"))
+        t.check("it carries its owner's metadata", l.virsh("hv2", "metadata", "web", "urn:libshardpredict:vm:1") == metadata)
+        t.check("its definition stands on the target", "yes" in l.virsh("hv2", "dominfo", "web").split("Persistent:")[1].split("\n")[0])
+        t.check("asked again: there already", done(m("migrate", shard=6)))
+    with Mover(l) as m:
+        t.check("another controller asks: there already", done(m("migrate", shard=6)) and running(l, "hv2", "web"))
+        t.check("released twice is harmless", done(m("release", shard=6)) and done(m("release", shard=6)) and running(l, "hv2", "web"))
+    left = l.state("hv1")
+    without = {**source, "domains": {k: v for k, v in source["domains"].items() if k != "web"}, "links": left["links"],
+               "files": [f for f in source["files"] if f != "/etc/libvirt/qemu/web.xml"]}
+    t.same("the source has only lost the VM", without, left)
+    t.check("no seat is left on either host", not [s for h in ("hv1", "hv2") for s in l.state(h)["secrets"] if s.strip()])
+
+
+def test(t, l):
+    disk = l.disk("web.img")
+    l.guest("hv1", "web", VM, DISK=disk, DISKFORMAT="raw", META='replica="image"')
+    l.define("hv1", l.domain_xml("bridged", "10.78.1.9").replace("br0", "br9"))
+    l.wait_http(VM)
+    refusals(t, l)
+    given_up(t, l)
+    under_load(t, l)
+
+
+lab.main(test, hosts=2)

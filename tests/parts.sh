@@ -138,10 +138,11 @@ part_abi() {
     fi
     return $code
 }
+# Without --exported-interfaces-only libabigail 2.2 falls over our locks in the libvirt backend, which no public type holds.
 # abidiff's bit 3 (8) is an incompatible change, bits 0 and 1 are errors; bit 2 alone is an addition.
 abi_same() {
     local code=0
-    abidiff --headers-dir1 include --headers-dir2 include --drop-private-types "$1" "$2" || code=$?
+    abidiff --exported-interfaces-only --headers-dir1 include --headers-dir2 include --drop-private-types "$1" "$2" || code=$?
     if [ $((code & 11)) = 0 ]; then
         echo "${2##*/}: same ABI"
         echo 1 0 0 >>"$counts"

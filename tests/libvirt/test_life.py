@@ -132,6 +132,26 @@ def refusals(t, l, d):
     l.virsh("hv2", "undefine", SHARD.format(5))
 
 
+def faults(t, l, d):
+    """A full disk and a killed guest: said, and nothing stays."""
+    l.sh("disk", "hv2", "small", 8)
+    begin = l.state("hv2")
+    l.sh("disk", "hv2", "fill")
+    a = d("allocate", 20, 1)
+    l.sh("disk", "hv2", "free")
+    t.check("a full disk is told with its pool", a["outcome"] == "failed" and "'default'" in a["text"] and "full" in a["text"], a)
+    t.same("and leaves nothing", begin, l.state("hv2"))
+    for verb, piece in (("reserve", 1), ("allocate", 1), ("warm", 1), ("activate", 0)):
+        a = d(verb, 21, piece)
+        t.check(f"with room again: {verb}", done(a), a)
+    l.kill_guest("hv2", SHARD.format(21))
+    l.wait(lambda: l.domains("hv2")[SHARD.format(21)] == "shut off", 30, "the guest's end")
+    seen = d.shards()[21]
+    t.check("a killed guest has nothing ready any more", seen["ready"] == 0 and seen["warmness"] == 0 and seen["state"] == "draining", seen)
+    t.check("and is released as any other", done(d("release", 21)))
+    t.same("which leaves nothing", begin, l.state("hv2"))
+
+
 def test(t, l):
     base = l.disk("base.img")
     over = l.disk("web.qcow2", backing=base)
@@ -152,6 +172,8 @@ def test(t, l):
         refusals(t, l, d)
         c = d("capabilities")
         t.check("what was measured is what a host is expected to take", c["code"] == 0, c)
+    with drive(l, 21, fence=9, owner="fifth") as d:
+        faults(t, l, d)
     for h in l.hosts:
         t.same(f"{h} is as it was", begin[h], l.state(h))
 

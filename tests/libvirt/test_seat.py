@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Two controllers and one host: one is stopped somewhere between check and act, the other takes over. Never two, never half of one."""
+import os
+import signal
+import time
+
+import lab
+from shards import Drive, done
+
+SHARD = "spr-{:016x}-web"
+
+
+def drive(l, fence, owner):
+    return Drive(l, fence=fence, owner=owner, lease=3, idle=1)
+
+
+def seats(l):
+    return [line for line in l.virsh("hv2", "secret-list").split("\n") if "shardpredict seat" in line]
+
+
+def taken_over(t, l):
+    """By a higher number at once; the older one is refused from then on, also for shards of its own."""
+    with drive(l, 1, "old") as old, drive(l, 2, "new") as new:
+        t.check("a seat is taken with the first shard", done(old("reserve", 1, 1)) and len(seats(l)) == 1, seats(l))
+        a = new("reserve", 2, 1)
+        t.check("the newer one takes it over and waits until the older one's last act must be over", done(a) and a["ms"] >= 990 and
+                len(seats(l)) == 1, (a, seats(l)))
+        before = l.state("hv2")
+        for verb, shard in (("release", 1), ("allocate", 1), ("reserve", 3), ("release", 2)):
+            a = old(verb, shard, 0 if verb == "release" else 1)
+            t.check(f"the older one may not {verb} shard {shard}", a["outcome"] in ("failed", "refused") and "fence" in a["text"], a)
+        t.same("and changes nothing", before, l.state("hv2"))
+        t.check("the newer one adopts what it finds", done(new("adopt", 1)) and {s["fence"] for s in new.shards().values()} == {2}, new.shards())
+        for shard in (1, 2):
+            t.check(f"and gives shard {shard} back", done(new("release", shard)))
+        t.check("the last one gives the seat back", not seats(l) and not [d for d in l.domains("hv2") if d.startswith("spr-")], seats(l))
+
+
+def alike(t, l):
+    """The same number: who came first has it while it lives, who is silent for a lease loses it."""
+    with drive(l, 5, "one") as one, drive(l, 5, "two") as two:
+        t.check("one has the seat", done(one("reserve", 1, 1)))
+        began = time.monotonic()
+        a = two("reserve", 2, 1)
+        t.check("two of one number: the other waits a whole lease", done(a) and time.monotonic() - began >= 2.9, a)
+        t.check("then it is its turn, and the first one's after another", done(one("release", 1)) and done(two("release", 2)))
+    t.check("nobody sits there any more", not seats(l), seats(l))
+
+
+def stopped(t, l, turn, after_s):
+    """The older one is stopped in the middle of an allocation, as by a debugger or a starved machine, and goes on after it was replaced."""
+    shard = 10 + turn
+    name = SHARD.format(shard)
+    with drive(l, 100 + 10 * turn, f"stopped-{turn}") as old, drive(l, 101 + 10 * turn, f"awake-{turn}") as new:
+        old.send("allocate", shard, 1)
+        time.sleep(after_s)
+        os.kill(old.process.pid, signal.SIGSTOP)
+        found = new.shards()
+        a = new("release", shard) if shard in found else None
+        left = l.domains("hv2")
+        b = new("reserve", shard, 7)
+        time.sleep(1.5)
+        os.kill(old.process.pid, signal.SIGCONT)
+        late = old.answer()
+        seen = new.shards()
+        t.check(f"stopped after {after_s} s: the newer one got what it asked for", (a is None or done(a)) and done(b), (found, a, left, b))
+        t.check(f"stopped after {after_s} s: one domain, the newer one's", [d for d in l.domains("hv2") if d.startswith("spr-")] == [name] and
+                seen[shard]["fence"] == new.fence and seen[shard]["state"] == "reserved" and seen[shard]["pending"] == 0.5, (late, seen, l.domains("hv2")))
+        t.check(f"stopped after {after_s} s: it can be given back", done(new("release", shard)))
+        t.note(f"stopped after {after_s} s: the older one ended as {late['outcome']} {late['text']}")
+
+
+def test(t, l):
+    l.guest("hv1", "web", "10.78.1.1", start=False, META='replica="image"')
+    begin = l.state("hv2")
+    taken_over(t, l)
+    alike(t, l)
+    for turn, after_s in enumerate((0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4)):
+        stopped(t, l, turn, after_s)
+    t.same("the host is as it was", begin, l.state("hv2"))
+
+
+lab.main(test, hosts=2)

@@ -18,8 +18,14 @@ static const char node[] = "<node><domain type='test'><name>web</name><uuid>6695
                            "<memory>131072</memory><currentMemory>131072</currentMemory><vcpu>2</vcpu>"
                            "<os><type arch='i686'>hvm</type></os><devices/></domain></node>";
 
+/* And another, whose VM headroom is held for on the first. */
+static const char beside[] =
+    "<node><domain type='test'><name>app</name><uuid>6695eb01-f6a4-8304-79aa-97f2502e1940</uuid>"
+    "<memory>131072</memory><currentMemory>131072</currentMemory><vcpu>2</vcpu>"
+    "<os><type arch='i686'>hvm</type></os><devices/></domain></node>";
+
 struct bench {
-    char file[32], uri[64];
+    char file[32], uri[64], file2[32], uri2[64];
     spr_context *ctx;
     spr_libvirt *v;
     void *state;
@@ -31,15 +37,22 @@ static struct spr_time now(void) { return (struct spr_time){0, lv_clock_ns()}; }
 
 static const struct spr_driver_ops *ops(void) { return spr_libvirt_driver(); }
 
-static int setup(void **state) {
-    struct bench *b = calloc(1, sizeof *b);
-    strcpy(b->file, "/tmp/sprnode-XXXXXX");
-    int fd = mkstemp(b->file);
-    if (fd < 0 || write(fd, node, sizeof node - 1) != (ssize_t)sizeof node - 1 || close(fd) < 0)
+static int write_node(char file[32], char uri[64], const char *text) {
+    strcpy(file, "/tmp/sprnode-XXXXXX");
+    int fd = mkstemp(file);
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) || close(fd) < 0)
         return -1;
-    snprintf(b->uri, sizeof b->uri, "test://%s", b->file);
-    struct spr_libvirt_host h = {.size = sizeof h, .uri = b->uri, .id = "h"};
-    struct spr_libvirt_opts o = {.size = sizeof o, .hosts = &h, .host_count = 1};
+    snprintf(uri, 64, "test://%s", file);
+    return 0;
+}
+
+static int setup_hosts(void **state, size_t count) {
+    struct bench *b = calloc(1, sizeof *b);
+    if (write_node(b->file, b->uri, node) < 0 || write_node(b->file2, b->uri2, beside) < 0)
+        return -1;
+    struct spr_libvirt_host h[] = {{.size = sizeof h[0], .uri = b->uri, .id = "h"},
+                                   {.size = sizeof h[0], .uri = b->uri2, .id = "beside"}};
+    struct spr_libvirt_opts o = {.size = sizeof o, .hosts = h, .host_count = count};
     if (spr_context_create(NULL, &b->ctx) < 0 || spr_libvirt_open(b->ctx, &o, &b->v) < 0)
         return -1;
     b->opts = (struct spr_libvirt_driver_opts){
@@ -49,6 +62,9 @@ static int setup(void **state) {
     return ops()->open(&env, &b->opts, &b->state);
 }
 
+static int setup(void **state) { return setup_hosts(state, 1); }
+static int setup_two(void **state) { return setup_hosts(state, 2); }
+
 static int teardown(void **state) {
     struct bench *b = *state;
     if (b->state)
@@ -56,6 +72,7 @@ static int teardown(void **state) {
     spr_libvirt_close(b->v, 20);
     spr_context_unref(b->ctx);
     unlink(b->file);
+    unlink(b->file2);
     free(b);
     return 0;
 }
@@ -290,6 +307,7 @@ static void headroom_is_a_hold_that_is_ready_when_it_is_committed(void **state) 
     struct bench *b = *state;
     struct spr_driver_request q = about(SPR_DRIVER_RESERVE, 1, 1, 1);
     q.kind = SPR_SHARD_HEADROOM;
+    q.vm = "app";
     assert_int_equal(ask(b, q), SPR_OK);
     q.verb = SPR_DRIVER_ALLOCATE;
     assert_int_equal(ask(b, q), SPR_OK);
@@ -300,8 +318,17 @@ static void headroom_is_a_hold_that_is_ready_when_it_is_committed(void **state) 
     assert_int_equal(b->c.observed[0].kind, SPR_SHARD_HEADROOM);
     assert_int_equal(b->c.observed[0].state, SPR_SHARD_WARM);
     assert_true(b->c.observed[0].ready.of[SPR_CPU] == 1 && b->c.observed[0].used.of[SPR_CPU] == 0);
-    assert_int_equal(state_of(b, OURS), VIR_DOMAIN_SHUTOFF);
+    assert_int_equal(state_of(b, "spr-0000000000000001-app"), VIR_DOMAIN_SHUTOFF);
+    q = about(SPR_DRIVER_MIGRATE, 1, 0, 1);
+    q.kind = SPR_SHARD_HEADROOM;
+    q.vm = "web"; /* it is here already: there is nothing to do, and nothing that is done */
+    assert_int_equal(ask(b, q), SPR_OK);
+    q.vm = "app", q.host = "beside", q.verb = SPR_DRIVER_ALLOCATE, q.shard = 2, q.piece = 1;
+    q.amounts.of[SPR_CPU] = 0.5;
+    assert_int_equal(ask(b, q), SPR_E_STATE);
+    assert_non_null(strstr(b->c.text, "is on this host"));
     q = about(SPR_DRIVER_RELEASE, 1, 0, 1);
+    q.vm = "app";
     q.kind = SPR_SHARD_HEADROOM;
     assert_int_equal(ask(b, q), SPR_OK);
     assert_int_equal(domains(b), 1);
@@ -435,7 +462,7 @@ int main(void) {
         TEST(a_host_says_what_it_lacks_once_it_was_looked_at),
         TEST(a_shard_is_reserved_allocated_warmed_serves_and_goes),
         TEST(growths_are_held_at_once_and_counted_once),
-        TEST(headroom_is_a_hold_that_is_ready_when_it_is_committed),
+        cmocka_unit_test_setup_teardown(headroom_is_a_hold_that_is_ready_when_it_is_committed, setup_two, teardown),
         TEST(a_lower_fence_changes_nothing),
         TEST(what_is_foreign_is_never_touched),
         TEST(what_cannot_be_understood_is_left_alone),

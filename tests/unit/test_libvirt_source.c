@@ -308,6 +308,19 @@ static virDomainPtr define(virConnectPtr conn, const char *name, const char *met
     return d;
 }
 
+/* As if a guest had used that many cores for decades: that it is off for the rest of the round changes nothing. */
+static void uses(struct scene *s, virDomainPtr dom, double cores) {
+    unsigned char uuid[LV_UUID_BYTES];
+    struct lv_watch *w = ((struct lv_source *)s->src)->watch[0];
+    assert_int_equal(virDomainGetUUID(dom, uuid), 0);
+    pthread_mutex_lock(&w->lock);
+    struct lv_guest *g = lv_watch_find(w, uuid, false);
+    assert_non_null(g);
+    g->tally.sum[SPR_CPU] = cores * 1e9;
+    g->tally.seconds[SPR_CPU] = 1e9;
+    pthread_mutex_unlock(&w->lock);
+}
+
 static void owners_speak_through_metadata_and_shards_are_no_vms(void **state) {
     (void)state;
     struct scene s;
@@ -334,6 +347,16 @@ static void owners_speak_through_metadata_and_shards_are_no_vms(void **state) {
     assert_true(near(vm.spillable, 0.5) && near(vm.capacity.of[SPR_CPU], 2));
     assert_int_equal(spr_fleet_vm(fleet, spr_fleet_find_vm(fleet, "bad"), &vm), SPR_OK);
     assert_int_equal(vm.replica, SPR_REPLICA_NEVER); /* what cannot be read allows nothing */
+    uses(&s, web, 1.5), uses(&s, shard, 0.25);
+    struct spr_source_completion c = ask(&s, SPR_SOURCE_SAMPLES);
+    assert_int_equal(c.outcome, SPR_DONE);
+    int known = 0;
+    for (size_t i = 0; i < c.usage_count; i++)
+        if (c.usage[i].resource == SPR_CPU && c.usage[i].vm == spr_fleet_find_vm(fleet, "web")) {
+            known++;
+            assert_true(near(c.usage[i].used, 1.5) && near(c.usage[i].served, 0.25)); /* what a shard uses is served */
+        }
+    assert_int_equal(known, 1);
     spr_fleet_unref(fleet);
     /* It changes its mind while we watch: an event says so, and only then its definition is read again. */
     assert_int_equal(virDomainSetMetadata(web, VIR_DOMAIN_METADATA_ELEMENT, "<vm replica='template'/>", "v", LV_VM_URN,

@@ -251,6 +251,8 @@ static void an_adviser_beside_an_actor_touches_nothing(void **state) {
     size_t n = 0;
     spr_ticket t;
     memset(done, 0, sizeof done);
+    for (int i = 0; i < 8; i++)
+        done[i].size = sizeof done[i];
     assert_int_equal(spr_sim_driver()->submit(l.sim, &q, at_s(l.now_s), INT64_MAX, &t), SPR_OK);
     assert_int_equal(spr_sim_driver()->collect(l.sim, at_s(l.now_s), done, 8, &n), SPR_OK);
     assert_true(n >= 1);

@@ -71,6 +71,8 @@ static int ended(struct world *w, spr_ticket t, double now_s) {
     size_t n = 0;
     int outcome = -1;
     memset(done, 0, sizeof done);
+    for (int i = 0; i < 8; i++)
+        done[i].size = sizeof done[i];
     assert_int_equal(spr_sim_driver()->collect(w->driver, at_s(now_s), done, 8, &n), SPR_OK);
     for (size_t k = 0; k < n; k++)
         if (done[k].ticket == t)
@@ -174,6 +176,8 @@ static void an_injected_failure_fails_once(void **state) {
     struct spr_driver_completion done[4];
     size_t n = 0;
     memset(done, 0, sizeof done);
+    for (int i = 0; i < 4; i++)
+        done[i].size = sizeof done[i];
     assert_int_equal(spr_sim_driver()->collect(w.driver, at_s(40), done, 4, &n), SPR_OK);
     assert_int_equal(n, 2);
     for (size_t k = 0; k < n; k++)

@@ -37,6 +37,7 @@ struct sim_call {
     int32_t verb, shard;   /* shard slot, -1 = none */
     uint64_t shard_id, piece;
     int32_t outcome, code;
+    bool injected;    /* it failed because it was asked to */
     bool waits_drain; /* ends when the shard's drain is empty, whatever `due` says */
 };
 

@@ -254,6 +254,7 @@ static int driver_submit(void *state, const struct spr_driver_request *q, struct
         call.due = now.mono_ns; /* a refusal takes no time */
         call.waits_drain = false;
         call.code = fail ? SPR_E_IO : rc;
+        call.injected = fail;
         if (call.shard >= 0 && sim__empty(s->shards[call.shard].ready, s->r) && !s->shards[call.shard].piece_count &&
             drained(s, &s->shards[call.shard]))
             sim__drop_shard(s, call.shard);
@@ -333,10 +334,23 @@ static bool over(const struct sim *s, const struct sim_call *call, int64_t now) 
     return call->due <= now;
 }
 
+static const char *why(int code) {
+    switch (code) {
+    case SPR_E_CAPACITY:
+        return "the host has not enough left";
+    case SPR_E_NOT_FOUND:
+        return "no such host or VM in the fleet, or no such shard or growth on the host";
+    case SPR_E_UNSUPPORTED:
+        return "the simulation does not do this";
+    default:
+        return spr_error_text(code);
+    }
+}
+
 static int driver_collect(void *state, struct spr_time now, struct spr_driver_completion *out, size_t room,
                           size_t *count) {
     struct sim *s = state;
-    size_t n = 0, kept = 0;
+    size_t n = 0, kept = 0, stride = room ? out->size : 0;
     for (size_t i = 0; i < s->call_count; i++) {
         struct sim_call call = s->calls[i];
         bool late = call.deadline < now.mono_ns;
@@ -344,18 +358,16 @@ static int driver_collect(void *state, struct spr_time now, struct spr_driver_co
             s->calls[kept++] = call;
             continue;
         }
-        struct spr_driver_completion *c = &out[n++];
-        memset(c, 0, sizeof *c);
-        c->size = sizeof *c;
-        c->ticket = call.ticket;
-        c->outcome = call.outcome == SPR_DONE && !over(s, &call, now.mono_ns) ? SPR_TIMED_OUT : call.outcome;
-        c->code = call.code;
-        if (c->outcome == SPR_DONE)
-            finish(s, &call, c);
-        if (c->outcome == SPR_DONE && c->code < 0) /* no memory to say what is there: not the same as nothing */
-            c->outcome = SPR_FAILED, c->text = spr_error_text(c->code);
-        else if (c->outcome == SPR_FAILED)
-            c->text = call.code == SPR_E_CAPACITY ? "the host has not enough left" : "injected failure";
+        struct spr_driver_completion c = {.size = sizeof c, .ticket = call.ticket, .code = call.code};
+        c.outcome = call.outcome == SPR_DONE && !over(s, &call, now.mono_ns) ? SPR_TIMED_OUT : call.outcome;
+        if (c.outcome == SPR_DONE)
+            finish(s, &call, &c);
+        if (c.outcome == SPR_DONE && c.code < 0) /* no memory to say what is there: not the same as nothing */
+            c.outcome = SPR_FAILED, c.text = spr_error_text(c.code);
+        else if (c.outcome == SPR_FAILED)
+            c.text = call.injected ? "injected failure" : why(call.code);
+        c.size = stride < sizeof c ? stride : sizeof c; /* an older library's is shorter */
+        memcpy((char *)out + n++ * stride, &c, c.size);
     }
     s->call_count = kept;
     *count = n;

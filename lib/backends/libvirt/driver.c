@@ -254,6 +254,7 @@ static struct lv_act *act_new(struct driver *s, const struct spr_driver_request 
     a->amounts = q->amounts;
     a->target = host;
     a->vm = lv_strdup(q->vm);
+    a->first = !known_find(s, q->shard);
     lv_domain_name(q->shard, q->vm, a->name);
     if (a->vm && (*code = ask_identity(s, a, q)) == SPR_OK)
         return a;
@@ -407,12 +408,15 @@ static void tell_gather(struct driver *s, struct lv_gather *g, struct spr_driver
 }
 
 static void tell_act(struct driver *s, const struct lv_act *a, struct spr_driver_completion *c) {
+    bool makes = a->verb == SPR_DRIVER_RESERVE || a->verb == SPR_DRIVER_ALLOCATE;
+    bool whole = a->verb == SPR_DRIVER_RELEASE && !a->piece;
     c->warmness = a->warmness;
     c->amounts = a->held;
-    if (a->verb != SPR_DRIVER_RELEASE || a->piece || c->outcome != SPR_DONE)
-        return;
+    if (makes && c->outcome == SPR_DONE)
+        known_need(s, a->shard, a->vm, a->target, a->kind);
+    /* What was refused is not there; it must not be missed on a host that does not answer later. */
     struct known *k = known_find(s, a->shard);
-    if (k)
+    if (k && ((whole && c->outcome == SPR_DONE) || (makes && a->first && c->outcome == SPR_FAILED)))
         known_drop(s, (size_t)(k - s->known));
 }
 

@@ -130,6 +130,7 @@ struct lv_act {
     virDomainPtr dom;          /* ours by its metadata, or NULL */
     struct lv_shard_meta meta; /* of dom */
     int64_t checked_ns;        /* when seat and fence were last seen to be ours */
+    bool first;                /* nothing was known of the shard when this was asked */
     bool touched;              /* something may have been changed on the host */
     /* between turns */
     int32_t step, tries;

@@ -67,8 +67,10 @@ int lv_meta_read(virDomainPtr dom, struct lv_shard_meta *out, char why[LV_WHY]) 
         int code = lv_code_of_last_error();
         bool none = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA;
         snprintf(why, LV_WHY, "no metadata of ours: %s", virGetLastErrorMessage());
-        if (!none && virDomainIsPersistent(dom) == 0)
+        if (!none && virDomainIsPersistent(dom) == 0) {
             xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, VIR_DOMAIN_AFFECT_LIVE);
+            code = xml ? SPR_OK : lv_code_of_last_error(); /* a transient one that is not ours hides nothing */
+        }
         if (!xml)
             return code;
     }

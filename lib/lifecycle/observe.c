@@ -34,6 +34,18 @@ static bool host_up(const struct spr_lifecycle *l, const struct spr__shard *s) {
     return l->fleet && s->host >= 0 && l->fleet->placement->host_state[s->host] != SPR_HOST_UNREACHABLE;
 }
 
+/*
+ * A host that cannot be reached and of which no VM is known may hide any: what the inventory does not list is not
+ * deleted then, only not seen.
+ */
+static bool in_the_dark(const spr_fleet *f) {
+    const struct spr__fleet_placement *p = f->placement;
+    for (int32_t h = 0; h < p->host_count; h++)
+        if (p->host_state[h] == SPR_HOST_UNREACHABLE && p->first[h] == p->first[h + 1])
+            return true;
+    return false;
+}
+
 static bool drains(const struct spr__shard *s) {
     for (const struct spr__call *c = s->calls; c; c = c->next)
         if (c->verb == SPR_DRIVER_DRAIN)
@@ -224,8 +236,9 @@ static void orphan(struct spr_lifecycle *l, const struct spr_observed_shard *o, 
     s->state = SPR_SHARD_UNKNOWN;
     s->next_piece = UINT64_C(1) << 32; /* whatever its growths were called, ours are called otherwise */
     s->ready = o->ready;
-    bool finish = spr__amounts_any(&o->ready) && !spr__amounts_any(&o->pending) && s->vm >= 0;
-    int because = s->vm < 0 ? SPR_BECAUSE_VM_GONE : SPR_BECAUSE_OWNER_GONE;
+    bool known = s->vm >= 0 || in_the_dark(l->fleet);
+    bool finish = spr__amounts_any(&o->ready) && !spr__amounts_any(&o->pending) && known;
+    int because = !known ? SPR_BECAUSE_VM_GONE : SPR_BECAUSE_OWNER_GONE;
     found(l, s, o, now);
     if (!finish)
         spr__shard_give_back(l, s, because, now);
@@ -298,7 +311,8 @@ static void find_again(struct spr_lifecycle *l, struct spr__shard *s) {
 
 static void look_at_placement(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
     if (s->vm < 0) {
-        spr__shard_give_back(l, s, SPR_BECAUSE_VM_GONE, now); /* inventory is authoritative: the VM was deleted */
+        if (!in_the_dark(l->fleet)) /* inventory is authoritative: the VM was deleted */
+            spr__shard_give_back(l, s, SPR_BECAUSE_VM_GONE, now);
         return;
     }
     if (s->host < 0)

@@ -327,6 +327,29 @@ static void a_deleted_vm_frees_its_shards(void **state) {
     spr_fleet_unref(all);
 }
 
+/* A controller that starts while a host is away lists none of its VMs: they are not deleted. */
+static void a_vm_that_a_dark_host_may_hide_keeps_its_shards(void **state) {
+    struct bench *b = *state;
+    spr_fleet *fewer = NULL, *dark = NULL, *all = b->fleet;
+    spr_fleet_builder *fb = NULL;
+    assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 2, 1, 3), 1);
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_int_equal(bench_fleet(b->ctx, true, &fewer), SPR_OK);
+    assert_int_equal(spr_fleet_builder_create(b->ctx, fewer, &fb), SPR_OK);
+    assert_int_equal(spr_fleet_builder_host_state(fb, 3, SPR_HOST_UNREACHABLE), SPR_OK);
+    assert_int_equal(spr_fleet_builder_finish(fb, b->now, &dark), SPR_OK);
+    b->fleet = dark;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(bench_step(b, 60), SPR_OK);
+    assert_int_equal(b->w->shard_count, 1);
+    assert_int_equal(b->w->asked[SPR_DRIVER_DRAIN] + b->w->asked[SPR_DRIVER_RELEASE], 0);
+    b->fleet = fewer; /* the host is back and does not have it */
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_int_equal(b->w->shard_count, 0);
+    spr_fleet_unref(dark);
+    spr_fleet_unref(all);
+}
+
 static void a_primary_that_moves_onto_its_shard_frees_it(void **state) {
     struct bench *b = *state;
     spr_fleet_builder *fb = NULL;
@@ -566,6 +589,7 @@ int main(void) {
         LIFE(a_call_that_never_ends_is_given_up_at_its_deadline),
         LIFE(an_unreachable_host_holds_its_shards_until_it_is_back),
         LIFE(a_deleted_vm_frees_its_shards),
+        LIFE(a_vm_that_a_dark_host_may_hide_keeps_its_shards),
         LIFE(a_primary_that_moves_onto_its_shard_frees_it),
         LIFE(moving_and_merging_make_before_they_break),
         LIFE(a_promoted_shard_leaves_the_books),

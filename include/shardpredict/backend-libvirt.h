@@ -175,7 +175,8 @@ SPR_API int spr_libvirt_migration(const spr_libvirt *v, const char *vm, struct s
 /**
  * Shards as domains of real hosts. Config: struct spr_libvirt_driver_opts. All that is known of a shard stands in its
  * domain's metadata, so a restarted controller finds what it left. MIGRATE moves a running VM into a
- * headroom shard of its own, which is gone then; ABORT of that shard ends it. PROMOTE says SPR_E_UNSUPPORTED.
+ * headroom shard of its own, which is gone then; ABORT of that shard ends it. PROMOTE makes a VM of a warm replica, and
+ * is refused while any host shows the primary running; a host that does not answer counts as dead: fence it first.
  */
 SPR_API const struct spr_driver_ops *spr_libvirt_driver(void);
 

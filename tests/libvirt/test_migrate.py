@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Headroom on real hosts: what stands in the way is told beforehand, the primary moves in while it serves, a move that is given up
-leaves the guest where it was, and asking again changes nothing."""
+leaves the guest where it was, a replica takes the place of a primary whose host died, and asking again changes nothing."""
 import json
 import queue
 import subprocess
@@ -157,6 +157,43 @@ def under_load(t, l):
     t.check("no seat is left on either host", not [s for h in ("hv1", "hv2") for s in l.state(h)["secrets"] if s.strip()])
 
 
+def promoted(t, l):
+    """The primary's host dies; its warm replica on the other one becomes the primary, once."""
+    l.guest("hv1", "shop", "10.78.1.2", DISK=l.disk("shop.qcow2", backing=l.disk("shop.img")), META='replica="image" group="shops"')
+    l.virsh("hv1", "autostart", "shop")
+    l.wait_http("10.78.1.2")
+    name, ask = NAME.format(8, "shop"), {"shard": 8, "vm": "shop", "kind": "replica", "cpu": 0.5}
+    with Mover(l, probe="http://10.78.2.2/", kernel_arg="lab.ip=10.78.2.2/16") as m:
+        for verb in ("reserve", "allocate", "warm"):
+            a = m(verb, piece=1, **ask)
+            t.check(f"a replica: {verb}", done(a), a)
+            if verb == "allocate":
+                a = m("promote", **ask)
+                t.check("what is not warm is not promoted", a["outcome"] == "failed" and "not warm" in a["text"], a)
+        before = l.state("hv2")
+        a = m("promote", **ask)
+        t.check("no second primary beside one that runs", a["outcome"] == "failed" and "hv1" in a["text"] and "split brain" in a["text"], a)
+        t.same("and nothing was changed", before, l.state("hv2"))
+        l.sh("power-off", "hv1")
+        a = m("promote", **ask)
+        t.check("its host is dead: the replica is the primary", done(a) and running(l, "hv2", name), (a, l.domains("hv2")))
+        if not done(a):
+            return
+        l.wait_http("10.78.2.2")
+        owner = l.virsh("hv2", "metadata", name, "urn:libshardpredict:vm:1", "--config")
+        t.check("it carries its owner's wishes and its own name", all(w in owner for w in ("replica=", "shops", "name=", "shop", "promoted=")), owner)
+        t.check("and is no shard any more", l.virsh("hv2", "metadata", name, "urn:libshardpredict:shard:1", check=False).returncode != 0 and
+                m.shards() == [], m.shards())
+        t.check("it may use as much as the primary could", "100000" in l.virsh("hv2", "schedinfo", name).split("vcpu_quota")[1].split("\n")[0])
+        t.check("it starts with its host, as the primary did", "enable" in l.virsh("hv2", "dominfo", name).split("Autostart:")[1].split("\n")[0])
+        t.check("promoted twice is promoted once", done(m("promote", **ask)) and done(m("release", **ask)) and running(l, "hv2", name))
+        t.check("no seat is left", not [s for s in l.state("hv2")["secrets"] if s.strip()])
+    l.sh("power-on", "hv1")
+    with Mover(l) as m:
+        told = l.wait(lambda: [(s["id"], s["vm"], s["host"]) for s in m.shards()], 60, "the old primary being told")
+        t.check("its host comes back: the old primary is told as something that should not be", told == [(0, "shop", "hv1")], told)
+
+
 def test(t, l):
     disk = l.disk("web.img")
     l.guest("hv1", "web", VM, DISK=disk, DISKFORMAT="raw", META='replica="image"')
@@ -165,6 +202,7 @@ def test(t, l):
     refusals(t, l)
     given_up(t, l)
     under_load(t, l)
+    promoted(t, l)
 
 
 lab.main(test, hosts=2)

@@ -142,7 +142,7 @@ static void what_cannot_be_done_is_answered_with_host_and_reason(void **state) {
     q.host = "elsewhere";
     assert_int_equal(ask(b, q), SPR_E_NOT_FOUND);
     assert_string_equal(b->c.text, "elsewhere: no host of that name is open");
-    assert_int_equal(ask(b, about(SPR_DRIVER_PROMOTE, 1, 1, 1)), SPR_E_UNSUPPORTED);
+    assert_int_equal(ask(b, about(SPR_DRIVER_PROMOTE, 1, 1, 1)), SPR_E_NOT_FOUND);
     struct spr_libvirt_migration m = {.size = sizeof m};
     q = about(SPR_DRIVER_MIGRATE, 1, 1, 1);
     q.vm = "nobody";
@@ -178,7 +178,7 @@ static void a_host_says_what_it_lacks_once_it_was_looked_at(void **state) {
     assert_non_null(strstr(c.missing, "no overlays"));
     assert_true(c.verbs >> SPR_DRIVER_WARM & 1);
     assert_true(c.verbs >> SPR_DRIVER_MIGRATE & 1);
-    assert_false(c.verbs >> SPR_DRIVER_PROMOTE & 1);
+    assert_true(c.verbs >> SPR_DRIVER_PROMOTE & 1);
 }
 
 /* ---- what stands on the host, seen past the driver ---- */

@@ -154,6 +154,11 @@ struct lv_vm_meta {
     char *template_name; /* domain or template that replicas are made from where replica="template", NULL = the driver's
                           */
     struct spr_amounts min, max;
+    /* of a copy of ours, on what is or may become its primary (driver_promote.c) */
+    char *name;        /* the VM's, where the domain is still called as the shard was */
+    uint64_t promoted; /* the shard that it was, 0 = it was none */
+    char was[LV_UUID]; /* UUID of the primary before it, "" = none */
+    int32_t autostart; /* 1: that one started with its host */
 };
 void lv_vm_meta_clear(struct lv_vm_meta *m);
 /* Of <vm xmlns="urn:libshardpredict:vm:1" .../>; strict like lv_meta_parse. */

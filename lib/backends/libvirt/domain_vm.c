@@ -10,6 +10,8 @@
 static const struct lv_name replicas[] = {
     {"never", SPR_REPLICA_NEVER}, {"template", SPR_REPLICA_TEMPLATE}, {"image", SPR_REPLICA_IMAGE}, {NULL, 0}};
 
+static const struct lv_name yes_no[] = {{"no", 0}, {"yes", 1}, {NULL, 0}};
+
 #define AT(member)      offsetof(struct lv_vm_meta, member)
 #define AMOUNT(side, r) (AT(side) + (r) * sizeof(double))
 static const struct lv_field fields[] = {
@@ -31,6 +33,10 @@ static const struct lv_field fields[] = {
     {"max-memory", LV_F_AMOUNT, false, AMOUNT(max, SPR_MEMORY), NULL},
     {"max-net-rx", LV_F_AMOUNT, false, AMOUNT(max, SPR_NET_RX), NULL},
     {"max-net-tx", LV_F_AMOUNT, false, AMOUNT(max, SPR_NET_TX), NULL},
+    {"name", LV_F_TEXT, false, AT(name), NULL},
+    {"promoted", LV_F_ID, false, AT(promoted), NULL},
+    {"was", LV_F_UUID, false, AT(was), NULL},
+    {"autostart", LV_F_NAMED, false, AT(autostart), yes_no},
 };
 
 void lv_vm_meta_clear(struct lv_vm_meta *m) {
@@ -39,6 +45,7 @@ void lv_vm_meta_clear(struct lv_vm_meta *m) {
     lv_free(m->anti_affinity);
     lv_free(m->hosts_allowed);
     lv_free(m->template_name);
+    lv_free(m->name);
     memset(m, 0, sizeof *m);
 }
 

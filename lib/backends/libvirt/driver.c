@@ -48,6 +48,7 @@ void lv_driver_unref(struct lv_driver *d) {
     for (size_t i = 0; i < d->home_count; i++)
         lv_free(d->homes[i].vm);
     lv_free(d->homes);
+    lv_gone_free(d);
     lv_free(d->host);
     lv_free((char *)(uintptr_t)d->o.owner);
     lv_free((char *)(uintptr_t)d->o.pool);

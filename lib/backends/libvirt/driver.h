@@ -69,11 +69,19 @@ struct lv_driver {
     pthread_mutex_t lock;             /* facts and homes */
     struct lv_home *homes;
     size_t home_count, home_cap;
+    struct lv_gone *gone; /* likewise */
+    size_t gone_count, gone_cap;
     uint64_t secret_turn; /* makes UUIDs of seats differ */
     uint64_t salt;
 };
 struct lv_driver *lv_driver_ref(struct lv_driver *d);
 void lv_driver_unref(struct lv_driver *d);
+
+/* A primary in whose place a shard was put: it must not be started. */
+struct lv_gone {
+    char uuid[LV_UUID];
+    char *vm;
+};
 
 /* Where a VM was found last: where to look first. */
 struct lv_home {
@@ -95,6 +103,9 @@ struct lv_primary {
     char *xml; /* definition that the replica is made from; NULL = not looked yet */
     /* of headroom: the VM as it runs, and its host's CPU */
     char *live, *host_cpu;
+    /* of a replica: what its owner wrote into its metadata, NULL = nothing; does it start with its host */
+    char *wishes;
+    bool autostart;
     size_t host; /* that it was found on */
     bool sleeps; /* it is not running there */
     char uuid[LV_UUID];
@@ -145,8 +156,7 @@ struct lv_act {
     virConnectPtr there; /* the host that it comes to */
     bool hold_was_up;    /* the placeholder had its memory */
     /* promoting */
-    size_t alive;      /* host + 1 that has the primary running */
-    char old[LV_TEXT]; /* hosts that have its definition, not running */
+    size_t alive; /* host + 1 that has the primary running */
     /* the answer */
     double warmness;
     struct spr_amounts held;
@@ -154,7 +164,8 @@ struct lv_act {
 
 /* Each finds a->dom and a->meta as they are on the host now. */
 typedef void lv_verb(struct lv_act *a, virConnectPtr conn);
-lv_verb lv_reserve, lv_allocate, lv_warm, lv_activate, lv_drain, lv_resize, lv_release, lv_adopt, lv_migrate;
+lv_verb lv_reserve, lv_allocate, lv_warm, lv_activate, lv_drain, lv_resize, lv_release, lv_adopt, lv_migrate,
+    lv_promote;
 extern lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_];
 
 static inline struct lv_driver_host *lv_here(const struct lv_act *a) { return &a->d->host[a->target]; }
@@ -281,6 +292,15 @@ bool lv_migration_ends(struct lv_act *a);
 /* Does it answer? 1 yes, 0 not yet (why says what was heard), below 0: it never can. At most `seconds`
  * (driver_probe.c). */
 int lv_probe(const char *probe, virDomainPtr dom, double seconds, const atomic_bool *stop, char why[LV_WHY]);
+
+/* ---- the primary after this one (driver_promote.c) ---- */
+
+/* The owner's metadata onto the replica: should it become the primary, there is nobody to ask. SPR_OK or failed. */
+int lv_wishes_keep(struct lv_act *a, virConnectPtr conn);
+/* A domain without our shard's metadata: is it a promoted one (1), one that a promoted one stands for (2), or neither
+ * (0)? 2: *vm is its name, to be freed. */
+int lv_promoted_look(struct lv_driver *d, virDomainPtr dom, char **vm);
+void lv_gone_free(struct lv_driver *d);
 
 /* ---- looking (driver_observe.c) ---- */
 

@@ -57,7 +57,7 @@ static int define(struct lv_act *a, virConnectPtr conn, bool bandwidth) {
     lv_free(disks);
     if (!disks)
         lv_job_fail(&a->job, rc, "out of memory");
-    return rc;
+    return rc == SPR_OK ? lv_wishes_keep(a, conn) : rc;
 }
 
 /* Which of the host's means is missing, by what libvirt says when it cannot use it. */

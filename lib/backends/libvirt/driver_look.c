@@ -16,7 +16,7 @@ void lv_primary_clear(struct lv_primary *p) {
         lv_free(p->base[i].format), lv_free(p->base[i].overlay);
     }
     lv_free(p->base);
-    lv_free(p->live), lv_free(p->host_cpu);
+    lv_free(p->live), lv_free(p->host_cpu), lv_free(p->wishes);
     lv_free(p->xml), lv_free(p->type), lv_free(p->arch), lv_free(p->machine), lv_free(p->emulator);
     memset(p, 0, sizeof *p);
 }
@@ -274,6 +274,12 @@ static int fill(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, char why
         rc = lv_domain_read(live, &d, why);
     if (rc == SPR_OK)
         rc = keep_machine(&a->primary, &d);
+    if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA) {
+        int starts = 0;
+        a->primary.autostart = virDomainGetAutostart(dom, &starts) == 0 && starts;
+        if (d.vm_xml && !(a->primary.wishes = lv_strdup(d.vm_xml)))
+            rc = lv_why(why, SPR_E_NOMEM, "out of memory");
+    }
     if (rc == SPR_OK && a->kind == SPR_SHARD_HEADROOM)
         rc = keep_live(a, conn, live, why);
     if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA)

@@ -117,8 +117,22 @@ static bool is_foreign(virDomainPtr dom, struct lv_seen *s) {
     return true;
 }
 
+/* No shard: the primary that once was one is what it should be; the one whose place it took is told, running or not. */
+static int read_other(struct lv_driver *d, virDomainPtr dom, struct lv_seen *out) {
+    virDomainInfo info;
+    int is = lv_promoted_look(d, dom, &out->vm);
+    if (is == 0)
+        return is_foreign(dom, out);
+    if (is == 2 && lv_runs(dom) && virDomainGetInfo(dom, &info) == 0) {
+        out->ready.of[SPR_CPU] = info.nrVirtCpu;
+        out->ready.of[SPR_MEMORY] = (double)info.memory * 1024;
+    }
+    out->state = SPR_SHARD_UNKNOWN;
+    return is == 2;
+}
+
 /* 1: *out is filled. 0: none of ours. */
-static int read_one(struct lv_driver_host *h, virDomainPtr dom, struct lv_seen *out) {
+static int read_one(struct lv_driver *d, struct lv_driver_host *h, virDomainPtr dom, struct lv_seen *out) {
     struct lv_shard_meta m = {0};
     char why[LV_WHY] = "";
     int rc = lv_meta_read(dom, &m, why);
@@ -133,7 +147,7 @@ static int read_one(struct lv_driver_host *h, virDomainPtr dom, struct lv_seen *
         out->vm = lv_strdup("");
         return out->id && out->vm ? 1 : 0;
     }
-    return rc == SPR_E_NOT_FOUND ? is_foreign(dom, out) : rc; /* or it is gone meanwhile, and does not run */
+    return rc == SPR_E_NOT_FOUND ? read_other(d, dom, out) : rc; /* or it is gone meanwhile, and does not run */
 }
 
 /* ---- one host ---- */
@@ -172,7 +186,7 @@ static int read_host(struct look *l, virConnectPtr conn, struct lv_seen **list, 
     int n = virConnectListAllDomains(conn, &all, 0), rc = n < 0 ? lv_code_of_last_error() : SPR_OK;
     for (int i = 0; i < n; i++) {
         struct lv_seen s = {.host = l->job.host->index};
-        int is = rc == SPR_OK ? read_one(h, all[i], &s) : 0;
+        int is = rc == SPR_OK ? read_one(l->g->d, h, all[i], &s) : 0;
         if (is > 0)
             rc = keep(list, count, &cap, &s);
         if (is < 0 || rc < 0) {

@@ -12,7 +12,7 @@ lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_] = {
     [SPR_DRIVER_RESERVE] = lv_reserve,   [SPR_DRIVER_ALLOCATE] = lv_allocate, [SPR_DRIVER_WARM] = lv_warm,
     [SPR_DRIVER_ACTIVATE] = lv_activate, [SPR_DRIVER_DRAIN] = lv_drain,       [SPR_DRIVER_RESIZE] = lv_resize,
     [SPR_DRIVER_ABORT] = lv_release,     [SPR_DRIVER_RELEASE] = lv_release,   [SPR_DRIVER_ADOPT] = lv_adopt,
-    [SPR_DRIVER_MIGRATE] = lv_migrate,
+    [SPR_DRIVER_MIGRATE] = lv_migrate,   [SPR_DRIVER_PROMOTE] = lv_promote,
 };
 
 #ifdef LV_INSIDE

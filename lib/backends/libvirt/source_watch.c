@@ -30,6 +30,13 @@ static int take_detail(struct lv_detail *d, const char *name, const struct lv_do
                      why);
             return (d->complaint = lv_strdup(text)) ? SPR_OK : SPR_E_NOMEM;
         }
+        if (d->vm.promoted && d->vm.name) { /* a VM goes by its own name, whatever the domain was called */
+            char *own = lv_strdup(d->vm.name);
+            if (!own)
+                return SPR_E_NOMEM;
+            lv_free(d->name);
+            d->name = own;
+        }
     }
     return SPR_OK;
 }

@@ -3,7 +3,8 @@
  * The driver by hand, for tests: requests on standard input, one a line, what has become of each on standard output.
  *
  *   drive [OPTION=VALUE]... ID=URI...
- *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, hold (0, 1)
+ *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, hold
+ * (0, 1)
  *
  *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY        kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
@@ -20,6 +21,7 @@
 #include <shardpredict/backend-libvirt.h>
 
 static const char *kernel_args[32], *probe;
+static double deadline_s = 240;
 static size_t kernel_arg_count;
 
 static struct spr_time now(void) {
@@ -84,7 +86,7 @@ static int verb_of(const char *name) {
 static void do_one(const struct spr_driver_ops *ops, void *state, const struct spr_driver_request *q) {
     struct spr_time began = now();
     spr_ticket ticket = 0;
-    int rc = ops->submit(state, q, began, began.mono_ns + INT64_C(240000000000), &ticket);
+    int rc = ops->submit(state, q, began, began.mono_ns + (int64_t)(deadline_s * 1e9), &ticket);
     if (rc < 0) {
         refused(rc);
         return;
@@ -144,6 +146,8 @@ static int option(struct spr_libvirt_driver_opts *d, const char *name, const cha
         d->drain_idle_s = atof(value);
     else if (!strcmp(name, "boot"))
         d->boot_s = atof(value);
+    else if (!strcmp(name, "deadline"))
+        deadline_s = atof(value);
     else if (!strcmp(name, "hold"))
         d->hold_on_host = atoi(value);
     else if (!strcmp(name, "probe"))

@@ -112,6 +112,7 @@ static spr_ticket give_up_one(struct lv_desk *d, int64_t now) {
         return 0;
     unlink_open(d, oldest);
     oldest->abandoned = true;
+    d->late_host = oldest->host;
     atomic_store(&oldest->cancelled, true);
     return oldest->ticket;
 }

@@ -31,6 +31,7 @@ struct driver {
     struct spr_observed_shard *observed; /* likewise */
     size_t observed_cap;
     char missing[3 * LV_TEXT];
+    char late[2 * LV_TEXT]; /* why the last ticket had no answer in time, likewise */
 };
 
 /* ---- the shared half ---- */
@@ -449,11 +450,23 @@ static void close_gathers(struct driver *s, struct spr_time now) {
     }
 }
 
+/* A ticket without an answer: what its host is known to be at. One text a collect; others say the bare fact. */
+static const char *late_why(struct driver *s, bool *told) {
+    struct spr_libvirt_status t = {.size = sizeof t};
+    const struct lv_host *host = s->desk->late_host;
+    if (*told || !host || spr_libvirt_status(s->d->v, host->index, &t) < 0)
+        return "no answer by the deadline";
+    *told = true;
+    snprintf(s->late, sizeof s->late, "%s: no answer by the deadline; libvirt has been busy there for %.0f s%s%s", t.id,
+             t.busy_s, t.text[0] ? ": " : "", t.text);
+    return s->late;
+}
+
 static int driver_collect(void *state, struct spr_time now, struct spr_driver_completion *out, size_t room,
                           size_t *count) {
     struct driver *s = state;
     size_t n = 0, stride = room ? out->size : 0;
-    bool looked = false;
+    bool looked = false, told = false;
     forget_told(s);
     close_gathers(s, now);
     while (n < room && !looked) {
@@ -463,6 +476,8 @@ static int driver_collect(void *state, struct spr_time now, struct spr_driver_co
             break;
         struct spr_driver_completion c = {
             .size = sizeof c, .ticket = late, .outcome = SPR_TIMED_OUT, .code = SPR_E_TIMEOUT};
+        if (!j)
+            c.text = late_why(s, &told);
         if (j) {
             tell(s, j, &c);
             looked = c.observed != NULL; /* one picture at a time: the next collect has the next one */

@@ -98,6 +98,7 @@ struct lv_desk {
     atomic_int refs;                        /* its owner's and one for each job under way */
     struct lv_job *open, *done, **done_end; /* open: accepted, not yet collected */
     spr_ticket last;
+    const struct lv_host *late_host; /* where the ticket was that lv_desk_take found late; the caller's thread only */
     int fd; /* eventfd: readable while done is not empty */
     spr_notifier *notifier;
 };

@@ -15,18 +15,52 @@ static int64_t pause_ns(const struct lv_host *h) {
     return (int64_t)((s < h->v->opts.retry_max_s ? s : h->v->opts.retry_max_s) * 1e9);
 }
 
+/*
+ * What the close callback is given. It may be called after everything of ours is gone: taking it back asks the daemon,
+ * and one that is dead does not answer. So it lives until both libvirt and the host have let go of it.
+ */
+struct lv_ear {
+    pthread_mutex_t lock;
+    atomic_int refs;
+    struct lv_host *host; /* NULL: nobody listens any more */
+};
+
 static void closed(virConnectPtr conn, int reason, void *opaque) {
     static const char *const why[] = {"error", "the daemon closed it", "keepalive timeout", "closed"};
-    struct lv_host *h = opaque;
+    struct lv_ear *ear = opaque;
     (void)conn;
-    pthread_mutex_lock(&h->v->lock);
-    snprintf(h->why, sizeof h->why, "%s: connection lost (%s)", h->id,
-             reason >= 0 && reason < 4 ? why[reason] : "unknown reason");
-    atomic_store(&h->lost, true);
-    pthread_mutex_unlock(&h->v->lock);
+    pthread_mutex_lock(&ear->lock);
+    struct lv_host *h = ear->host;
+    if (h) {
+        pthread_mutex_lock(&h->v->lock);
+        snprintf(h->why, sizeof h->why, "%s: connection lost (%s)", h->id,
+                 reason >= 0 && reason < 4 ? why[reason] : "unknown reason");
+        atomic_store(&h->lost, true);
+        pthread_mutex_unlock(&h->v->lock);
+    }
+    pthread_mutex_unlock(&ear->lock);
 }
 
-static void free_nothing(void *opaque) { (void)opaque; }
+static void unref_ear(void *opaque) {
+    struct lv_ear *ear = opaque;
+    if (atomic_fetch_sub(&ear->refs, 1) > 1)
+        return;
+    pthread_mutex_destroy(&ear->lock);
+    lv_free(ear);
+}
+
+/* Without memory, or where there is no such callback, the next call that fails tells the same. */
+static void listen_to(struct lv_host *h, virConnectPtr conn) {
+    struct lv_ear *ear = lv_alloc(sizeof *ear);
+    if (!ear)
+        return;
+    pthread_mutex_init(&ear->lock, NULL);
+    atomic_init(&ear->refs, 2);
+    ear->host = h;
+    h->ear = ear; /* only who is connecting comes here */
+    if (virConnectRegisterCloseCallback(conn, closed, ear, unref_ear) < 0)
+        unref_ear(ear); /* libvirt's */
+}
 
 /* Off the lock: it may take minutes. */
 static virConnectPtr try_to_open(struct lv_host *h, int *code, char text[LV_TEXT]) {
@@ -43,13 +77,24 @@ static virConnectPtr try_to_open(struct lv_host *h, int *code, char text[LV_TEXT
     }
     if (o->keepalive_s > 0) /* a driver without it (test:///) says so and needs none */
         virConnectSetKeepAlive(conn, o->keepalive_s, (unsigned int)o->keepalive_count);
-    virConnectRegisterCloseCallback(conn, closed, h, free_nothing);
+    listen_to(h, conn);
     return conn;
 }
 
+/* Called under the hosts' lock, which is left meanwhile. */
 static void let_go(struct lv_host *h, virConnectPtr conn) {
+    struct lv_ear *ear = h->ear;
+    h->ear = NULL;
     pthread_mutex_unlock(&h->v->lock);
-    virConnectUnregisterCloseCallback(conn, closed);
+    if (ear) {
+        pthread_mutex_lock(&ear->lock);
+        ear->host = NULL;
+        pthread_mutex_unlock(&ear->lock);
+        /* Taken back, libvirt has let go of it (its test driver forgets to); else it does so with the connection. */
+        if (virConnectUnregisterCloseCallback(conn, closed) == 0 && atomic_load(&ear->refs) > 1)
+            unref_ear(ear);
+        unref_ear(ear);
+    }
     virConnectClose(conn);
     pthread_mutex_lock(&h->v->lock);
 }

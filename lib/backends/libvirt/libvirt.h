@@ -133,6 +133,7 @@ struct lv_host {
     struct lv_lane lane[LV_LANES];
     /* the connection; all below under v->lock */
     virConnectPtr conn;
+    struct lv_ear *ear;          /* hears of its end; NULL = nobody does */
     int users; /* lanes whose threads run */
     bool connecting;
     atomic_bool lost; /* the close callback was called */

@@ -212,8 +212,8 @@ static bool sees(virConnectPtr conn, const char *path) {
 /* ---- all of it ---- */
 
 struct told {
-    char text[LV_WHY];
-    size_t n, count;
+    char text[LV_WHY]; /* what is too much for it is cut off */
+    size_t count;
     bool room; /* nothing but memory is in the way */
 };
 
@@ -221,10 +221,10 @@ static void tell(struct told *t, const char *format, ...) __attribute__((format(
 static void tell(struct told *t, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    t->n += (size_t)snprintf(t->text + t->n, sizeof t->text - t->n, "%s", t->count++ ? "; " : "");
-    size_t left = sizeof t->text - t->n;
-    int n = vsnprintf(t->text + t->n, left, format, args);
-    t->n += n < 0 ? 0 : (size_t)n < left ? (size_t)n : left - 1;
+    if (t->count++)
+        strncat(t->text, "; ", sizeof t->text - strlen(t->text) - 1);
+    size_t n = strlen(t->text);
+    vsnprintf(t->text + n, sizeof t->text - n, format, args);
     va_end(args);
 }
 

@@ -144,8 +144,10 @@ static int read_one(struct lv_driver *d, struct lv_driver_host *h, virDomainPtr 
     if (rc == SPR_E_FORMAT || rc == SPR_E_TOO_NEW) { /* of ours, but not to be understood: hands off */
         out->id = lv_domain_name_id(virDomainGetName(dom));
         out->state = SPR_SHARD_UNKNOWN;
+        if (!out->id)
+            return 0; /* by a name that is none of a shard's: no verb would find it */
         out->vm = lv_strdup("");
-        return out->id && out->vm ? 1 : 0;
+        return out->vm ? 1 : SPR_E_NOMEM;
     }
     return rc == SPR_E_NOT_FOUND ? read_other(d, dom, out) : rc; /* or it is gone meanwhile, and does not run */
 }

@@ -383,6 +383,116 @@ static void what_cannot_be_understood_is_left_alone(void **state) {
     assert_int_equal(b->c.observed[0].state, SPR_SHARD_UNKNOWN);
 }
 
+/* ---- disks ---- */
+
+static const char *const volume =
+    "<volume><name>%s</name><capacity>1048576</capacity><target><format type='%s'/></target></volume>";
+
+static void put_volume(virStoragePoolPtr pool, const char *name, const char *format) {
+    char xml[256];
+    snprintf(xml, sizeof xml, volume, name, format);
+    virStorageVolPtr vol = virStorageVolCreateXML(pool, xml, 0);
+    assert_non_null(vol);
+    virStorageVolFree(vol);
+}
+
+static bool has_volume(struct bench *b, const char *path) {
+    virConnectPtr conn = conn_of(b);
+    virStorageVolPtr vol = virStorageVolLookupByPath(conn, path);
+    if (vol)
+        virStorageVolFree(vol);
+    virConnectClose(conn);
+    return vol != NULL;
+}
+
+/* A pool with a base image, template `golden` on it, and VM `disky` whose replicas are made from that. */
+static void add_disks(struct bench *b) {
+    virConnectPtr conn = conn_of(b);
+    virStoragePoolPtr pool = virStoragePoolDefineXML(
+        conn, "<pool type='dir'><name>default</name><target><path>/sprpool</path></target></pool>", 0);
+    assert_non_null(pool);
+    assert_int_equal(virStoragePoolCreate(pool, 0), 0);
+    put_volume(pool, "base.qcow2", "qcow2");
+    virStoragePoolFree(pool);
+    virDomainPtr dom = virDomainDefineXML(
+        conn, "<domain type='test'><name>golden</name><memory>65536</memory><vcpu>1</vcpu><os><type arch='i686'>hvm"
+              "</type></os><devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source "
+              "file='/sprpool/base.qcow2'/><target dev='vda' bus='virtio'/></disk></devices></domain>");
+    assert_non_null(dom);
+    virDomainFree(dom);
+    virConnectClose(conn);
+    define(b, "disky", "<metadata><v:vm xmlns:v='" LV_VM_URN "' replica='template' template='golden'/></metadata>");
+}
+
+#define OVERLAY "spr-0000000000000001-disky-vda.qcow2"
+
+static void a_volume_in_an_overlays_place_is_left_alone(void **state) {
+    struct bench *b = *state;
+    struct spr_driver_request q = about(SPR_DRIVER_RESERVE, 1, 1, 1);
+    add_disks(b);
+    q.vm = "disky";
+    virConnectPtr conn = conn_of(b);
+    virStoragePoolPtr pool = virStoragePoolLookupByName(conn, "default");
+    put_volume(pool, OVERLAY, "raw");
+    virStoragePoolFree(pool);
+    virConnectClose(conn);
+    q.verb = SPR_DRIVER_RESERVE, q.piece = 1;
+    for (int reserved = 0; reserved < 2; reserved++) {
+        if (reserved)
+            assert_int_equal(ask(b, q), SPR_OK);
+        q.verb = SPR_DRIVER_ALLOCATE;
+        assert_int_equal(ask(b, q), SPR_E_EXISTS);
+        assert_non_null(strstr(b->c.text, "left alone"));
+        assert_true(has_volume(b, "/sprpool/" OVERLAY));
+        q.verb = SPR_DRIVER_RESERVE;
+    }
+    q.verb = SPR_DRIVER_RELEASE, q.piece = 0;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(domains(b), 3);
+    assert_true(has_volume(b, "/sprpool/" OVERLAY));
+}
+
+static void metadata_cannot_name_a_file_that_is_not_the_shards(void **state) {
+    struct bench *b = *state;
+    add_disks(b);
+    define(b, OURS,
+           "<metadata><spr:shard xmlns:spr='" LV_SHARD_URN "' version='1' id='0000000000000001' vm='web' "
+           "kind='replica' state='allocated' warm='paused'><spr:artefact kind='overlay' "
+           "what='/sprpool/base.qcow2'/></spr:shard></metadata>");
+    assert_int_equal(ask(b, about(SPR_DRIVER_RELEASE, 1, 0, 1)), SPR_E_STATE);
+    assert_non_null(strstr(b->c.text, "left alone"));
+    assert_true(has_volume(b, "/sprpool/base.qcow2"));
+    assert_int_equal(domains(b), 4);
+}
+
+/* More of it than an answer has room for. */
+static void all_that_stands_in_the_way_of_a_move_is_told_as_far_as_it_goes(void **state) {
+    struct bench *b = *state;
+    char xml[8192], folder[200];
+    memset(folder, 'x', sizeof folder - 1);
+    folder[sizeof folder - 1] = 0;
+    int n = snprintf(xml, sizeof xml,
+                     "<domain type='test'><name>wide</name><memory>65536</memory><vcpu>1</vcpu><os><type "
+                     "arch='i686'>hvm</type></os><devices>");
+    for (int i = 0; i < 8; i++)
+        n += snprintf(xml + n, sizeof xml - (size_t)n,
+                      "<disk type='file' device='disk'><source file='/%s/%d'/><target dev='vd%c' bus='virtio'/></disk>",
+                      folder, i, 'a' + i);
+    snprintf(xml + n, sizeof xml - (size_t)n, "</devices></domain>");
+    int code = 0;
+    char text[LV_TEXT];
+    virConnectPtr conn = lv_host_connect(&b->v->hosts[1], &code, text);
+    virDomainPtr dom = virDomainCreateXML(conn, xml, 0);
+    assert_non_null(dom);
+    virDomainFree(dom);
+    virConnectClose(conn);
+    struct spr_driver_request q = about(SPR_DRIVER_ALLOCATE, 1, 1, 1);
+    q.kind = SPR_SHARD_HEADROOM;
+    q.vm = "wide";
+    assert_int_equal(ask(b, q), SPR_E_UNSUPPORTED);
+    assert_non_null(strstr(b->c.text, "cannot come from beside (8)"));
+}
+
 /* ---- a controller that is stopped between check and act ---- */
 
 static atomic_int hooked;
@@ -466,6 +576,10 @@ int main(void) {
         TEST(a_lower_fence_changes_nothing),
         TEST(what_is_foreign_is_never_touched),
         TEST(what_cannot_be_understood_is_left_alone),
+        TEST(a_volume_in_an_overlays_place_is_left_alone),
+        TEST(metadata_cannot_name_a_file_that_is_not_the_shards),
+        cmocka_unit_test_setup_teardown(all_that_stands_in_the_way_of_a_move_is_told_as_far_as_it_goes, setup_two,
+                                        teardown),
         TEST(who_was_stopped_too_long_looks_again_before_it_acts),
         TEST(any_allocation_may_fail),
     };

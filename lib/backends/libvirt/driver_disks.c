@@ -60,6 +60,22 @@ static int file_name(struct lv_act *a, const struct lv_base *b, char *out, size_
     return snprintf(out, room, "%s-%s.qcow2", name, b->target);
 }
 
+/* What stands at an overlay's place before we made it is not ours, and must not come into our metadata: it says what
+ * may be deleted. Once more after a look at the folder: the pool may not know the file yet. */
+static int is_free(struct lv_act *a, virConnectPtr conn, const char *path, virStoragePoolPtr pool, bool *looked) {
+    virStorageVolPtr vol = virStorageVolLookupByPath(conn, path);
+    if (!vol && !*looked) {
+        *looked = virStoragePoolRefresh(pool, 0) == 0;
+        vol = virStorageVolLookupByPath(conn, path);
+    }
+    if (!vol)
+        return SPR_OK;
+    virStorageVolFree(vol);
+    lv_job_fail(&a->job, SPR_E_EXISTS, "pool '%s' has a volume %s that is not this shard's; it is left alone",
+                a->d->o.pool, path);
+    return SPR_E_EXISTS;
+}
+
 int lv_disks_note(struct lv_act *a, virConnectPtr conn) {
     struct lv_primary *p = &a->primary;
     if (!p->base_count)
@@ -68,26 +84,25 @@ int lv_disks_note(struct lv_act *a, virConnectPtr conn) {
     if (!pool)
         return a->job.code;
     char *at = folder(a, pool), name[LV_NAME + 80];
-    virStoragePoolFree(pool);
-    if (!at)
-        return a->job.code;
-    bool ok = true;
-    for (size_t i = 0; i < p->base_count && ok; i++) {
+    int rc = at ? SPR_OK : a->job.code;
+    bool looked = false;
+    for (size_t i = 0; i < p->base_count && rc == SPR_OK; i++) {
         size_t room = strlen(at) + (size_t)file_name(a, &p->base[i], name, sizeof name) + 2;
+        char *path = lv_alloc(room);
         lv_free(p->base[i].overlay);
-        p->base[i].overlay = lv_alloc(room);
-        ok = p->base[i].overlay != NULL;
-        if (ok) {
-            snprintf(p->base[i].overlay, room, "%s/%s", at, name);
-            ok = lv_meta_add_artefact(&a->meta, LV_ARTEFACT_OVERLAY, p->base[i].overlay) >= 0;
+        p->base[i].overlay = path;
+        if (path) {
+            snprintf(path, room, "%s/%s", at, name);
+            rc = is_free(a, conn, path, pool, &looked);
+        }
+        if (!path || (rc == SPR_OK && lv_meta_add_artefact(&a->meta, LV_ARTEFACT_OVERLAY, path) < 0)) {
+            lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");
+            rc = SPR_E_NOMEM;
         }
     }
+    virStoragePoolFree(pool);
     lv_free(at);
-    if (!ok) {
-        lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");
-        return SPR_E_NOMEM;
-    }
-    return SPR_OK;
+    return rc;
 }
 
 /* How large the guest sees the disk: what the running primary said, else the base image. */
@@ -187,11 +202,24 @@ static int remove_volume(struct lv_act *a, virConnectPtr conn, const char *path)
     return rc;
 }
 
+/* All that this driver makes is named after the shard's domain; metadata that somebody edited may say anything. */
+static bool is_shards_own(const struct lv_act *a, const char *path) {
+    const char *end = strrchr(path, '/');
+    size_t n = strlen(a->name);
+    return end && !strncmp(end + 1, a->name, n) && end[1 + n] == '-';
+}
+
 int lv_disks_remove(struct lv_act *a, virConnectPtr conn) {
     for (size_t i = a->meta.artefact_count; i-- > 0;) {
         const struct lv_artefact *x = &a->meta.artefact[i];
         if (x->kind != LV_ARTEFACT_OVERLAY && x->kind != LV_ARTEFACT_VOLUME && x->kind != LV_ARTEFACT_SAVED)
             continue; /* NVRAM goes with the definition; the others are not made by this driver */
+        if (!is_shards_own(a, x->what)) {
+            lv_job_fail(&a->job, SPR_E_STATE,
+                        "the metadata of %s names %s, which is not named after it: both are left alone", a->name,
+                        x->what);
+            return SPR_E_STATE;
+        }
         int rc = remove_volume(a, conn, x->what);
         if (rc < 0)
             return rc;

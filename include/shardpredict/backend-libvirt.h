@@ -42,7 +42,7 @@ struct spr_libvirt_opts {
     size_t host_count;                    /**< at least 1 */
     int32_t read_only;                    /**< 1: open read-only connections; the driver refuses them */
     int32_t host_uses_libvirt;            /**< 1: the host program runs libvirt's event loop and error handler; 0: we do, once a process */
-    double connect_s;                     /**< a connection that takes longer is given up; 0 = 10 */
+    double connect_s;                     /**< a first inventory waits so long for hosts that are being connected; 0 = 10 */
     double call_s;                        /**< a host that does not answer a statistics call for so long is not waited for; 0 = 5 */
     double retry_s;                       /**< pause after a failed connection, doubled each time; 0 = 1 */
     double retry_max_s;                   /**< longest pause; 0 = 60 */
@@ -139,7 +139,7 @@ struct spr_libvirt_driver_opts {
     double boot_s;            /**< a replica that is not ready after so long has failed; 0 = 120 */
     double prefetch_bytes_s;  /**< budget of reading hot disk extents ahead, byte/s; 0 = 50e6, SPR_NONE = do not */
     double drain_idle_s;      /**< a draining replica that moved no packets for so long is empty; 0 = 5 */
-    double reserve_ttl_s;     /**< life of a reservation on the host; 0 = 900 */
+    double reserve_ttl_s;     /**< end of a reservation, written into its metadata for whoever looks; the lifecycle gives it back, no host does; 0 = 900 */
     double lease_s;           /**< a controller that did not renew for so long has lost a host's seat; 0 = 30 */
     double migrate_bytes_s;   /**< bandwidth of a live migration, byte/s; 0 = no limit */
     double downtime_s;        /**< pause that a live migration may end with; 0 = 0.3 */

@@ -57,7 +57,7 @@ part_fuzz() {
         [ -d "tests/fuzz/corpus/$name" ] || { echo "tests/fuzz/corpus/$name is missing"; echo 0 1 0 >>"$counts"; code=1; continue; }
         # New inputs go to the first folder; the committed corpus is read only.
         mkdir -p "$build/fuzz/found/$name"
-        if (cd "$build/fuzz" && "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        if (cd "$build/fuzz" && LSAN_OPTIONS="suppressions=$OLDPWD/tests/fuzz/lsan.supp:print_suppressions=0" "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
             "found/$name" "$OLDPWD/tests/fuzz/corpus/$name") 2>&1 | tail -n 40; then
             echo 1 0 0 >>"$counts"
         else

@@ -62,8 +62,8 @@ struct spr__train_data {
 };
 
 /*
- * What is large: the mean of the resource; where that is not known, the mean of the panel, which may be cores or bytes, or,
- * for a series that came alone, of all.
+ * What is large: the mean of the resource; where that is not known, the mean of the panel, which may be cores or bytes,
+ * or, for a series that came alone, of all.
  */
 double spr__train_unit(const struct spr__train_data *data, const struct spr__train_series *s);
 

@@ -31,9 +31,9 @@ struct stand {
     double patience_s;               /* the longest that a verb may take, in the stand's own time */
     int (*open)(struct stand *s, const char *owner, void **state); /* the driver; what is on the hosts stays */
     struct spr_time (*now)(struct stand *s);
-    void (*pass)(struct stand *s, void *state);          /* let a little time pass, or wait for an answer */
-    int (*plant)(struct stand *s, uint64_t shard);       /* a foreign thing with the name of that shard of the VM */
-    bool (*stands)(struct stand *s, uint64_t shard);     /* it is there, as it was */
+    void (*pass)(struct stand *s, void *state);      /* let a little time pass, or wait for an answer */
+    int (*plant)(struct stand *s, uint64_t shard);   /* a foreign thing with the name of that shard of the VM */
+    bool (*stands)(struct stand *s, uint64_t shard); /* it is there, as it was */
     void (*uproot)(struct stand *s, uint64_t shard);
     void *own;
 };

@@ -99,7 +99,7 @@ struct lv_desk {
     struct lv_job *open, *done, **done_end; /* open: accepted, not yet collected */
     spr_ticket last;
     const struct lv_host *late_host; /* where the ticket was that lv_desk_take found late; the caller's thread only */
-    int fd; /* eventfd: readable while done is not empty */
+    int fd;                          /* eventfd: readable while done is not empty */
     spr_notifier *notifier;
 };
 /* NULL: no memory or no fd. */
@@ -133,8 +133,8 @@ struct lv_host {
     struct lv_lane lane[LV_LANES];
     /* the connection; all below under v->lock */
     virConnectPtr conn;
-    struct lv_ear *ear;          /* hears of its end; NULL = nobody does */
-    int users; /* lanes whose threads run */
+    struct lv_ear *ear; /* hears of its end; NULL = nobody does */
+    int users;          /* lanes whose threads run */
     bool connecting;
     atomic_bool lost; /* the close callback was called */
     int32_t tries;

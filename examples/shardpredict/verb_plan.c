@@ -87,6 +87,10 @@ static void show(const spr_plan *plan) {
         char text[48];
         spr_plan_infeasible(plan, k, &w);
         spr_fleet_host(fleet, w.host, &host);
+        if (w.text) {
+            printf("   - %s\n", w.text);
+            continue;
+        }
         printf("   - %s stays short of %s of %s: %s\n", host.id, amount(w.amount, w.resource, text, sizeof text),
                resource_name(w.resource), spr_because_text(w.because));
     }

@@ -53,14 +53,15 @@ struct spr_planner_ops;
     X(OPERATOR, 25, "operator", "a person asked for it")                                                               \
     X(PRIMARY_MOVED, 26, "primary-moved", "the VM's primary is on another host now")                                   \
     X(PRIMARY_DEAD, 27, "primary-dead", "the primary's host is dead: the shard becomes the primary")                   \
-    X(UNDER_COVERED, 28, "under-covered", "the host's quantiles cover too little: new requests are advice until they cover again")
+    X(UNDER_COVERED, 28, "under-covered", "the host's quantiles cover too little: new requests are advice until they cover again") \
+    X(NOT_KEPT, 29, "not-kept", "nothing there could hold a shard to its share of this resource")
 
 /** Reasons; the same codes stand in plans, ledger, journal, JSON and API. */
 enum spr_because {
 #define SPR_X(name, number, code, text) SPR_BECAUSE_##name = number,
     SPR_BECAUSES(SPR_X)
 #undef SPR_X
-    SPR_BECAUSE_COUNT_ = 29 /**< not a reason */
+    SPR_BECAUSE_COUNT_ = 30 /**< not a reason */
 };
 /** Code of a reason ("expected-worth"), "unknown" for any other number. */
 SPR_API const char *spr_because_code(int because);
@@ -122,6 +123,7 @@ struct spr_infeasible {
     int64_t from_mono_ns;     /**< window begins */
     int64_t to_mono_ns;       /**< window ends */
     double amount;            /**< how much is missing, resource's unit */
+    const char *text;         /**< what exactly, where more is known than `because` says, or NULL; set by the library, lives as long as the plan */
 };
 
 /** Price of one resource, per share of the reference host and hour. */
@@ -159,6 +161,14 @@ struct spr_plan_opts {
     int64_t under_covered_count; /**< numbers in it: hosts times resources, or 0 */
     const int32_t *classes;      /**< [VM] ::spr_class, -1 = unknown, where the fleet does not say; NULL = unknown; read during the call */
     int64_t class_count;         /**< numbers in it: VMs, or 0 */
+    /**
+     * [host] bit r: a shard there could not be held to its share of resource r (spr_driver_capabilities.unkept). No
+     * shard that is to have some of it goes there, and where that leaves a host out the plan says so
+     * (SPR_BECAUSE_NOT_KEPT). NULL = all can; read during the call
+     */
+    const uint32_t *unkept;
+    const char *const *unkept_why; /**< [host] what is missing there, elements may be NULL; NULL = nobody says; read during the call */
+    int64_t unkept_count;          /**< numbers in each: hosts, or 0 */
 };
 
 /** The built-in planner: value rule over the forecast of each host's total. Config: struct spr_planner_config. */

@@ -171,6 +171,7 @@ void spr_controller_destroy(spr_controller *c) {
     spr_planner_destroy(c->planner);
     spr__joint_destroy(c);
     spr__gate_destroy(c);
+    spr__means_finish(c);
     spr_forecaster_destroy(c->forecaster);
     spr_event_effects_destroy(c->effects);
     spr_calendar_unref((spr_calendar *)(uintptr_t)c->opts.calendar);

@@ -73,6 +73,9 @@ struct spr_controller {
     int32_t *classes;         /* [vm] spr_class, learnt; -1 = unknown */
     struct spr__gate *gate;   /* coverage of the hosts' quantiles; NULL = nothing is forecast */
     struct spr__joint *joint; /* second opinion on the hosts' totals; NULL = none */
+    uint32_t *unkept;  /* [unkept_hosts] bit r: shards there could not be held to their share of resource r */
+    char **unkept_why; /* what is missing there, NULL = nothing */
+    int32_t unkept_hosts;
     int32_t forecast_steps, forecast_level_count;
     const double *forecast_levels;
 };
@@ -98,6 +101,9 @@ void spr__classes_carry(spr_controller *c, const spr_controller *was);
 int spr__classes_learn(spr_controller *c, const spr_series *series, int64_t first, int64_t last);
 int spr__class_of(const spr_controller *c, int32_t vm);
 bool spr__class_predicts(const spr_controller *c, int32_t vm);
+/* means.c */
+int spr__means_ask(spr_controller *c); /* the driver, of every host: what the plan must know of it */
+void spr__means_finish(spr_controller *c);
 /* gate.c */
 int spr__gate_start(spr_controller *c);
 void spr__gate_destroy(spr_controller *c);

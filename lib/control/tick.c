@@ -214,6 +214,11 @@ int spr__tick(spr_controller *c, struct spr_time now) {
     c->plan_opts.under_covered_count = c->plan_opts.under_covered ? c->totals.rows : 0;
     c->plan_opts.classes = c->classes;
     c->plan_opts.class_count = c->classes ? c->vms : 0;
+    if ((rc = spr__means_ask(c)) < 0)
+        return rc;
+    c->plan_opts.unkept = c->unkept;
+    c->plan_opts.unkept_why = (const char *const *)c->unkept_why;
+    c->plan_opts.unkept_count = c->unkept_hosts;
     rc = spr_planner_run(c->planner, c->fleet, c->forecast, &c->plan_opts, &plan);
     if (rc < 0)
         return rc;

@@ -106,7 +106,7 @@ static void write_infeasible(struct spr__json *j, const spr_fleet *f, const stru
     spr__json_number(j, "amount", x->amount);
     spr__json_open(j, "because", '{');
     spr__json_text(j, "code", spr_because_code(x->because));
-    spr__json_text(j, "text", spr_because_text(x->because));
+    spr__json_text(j, "text", x->text ? x->text : spr_because_text(x->because));
     spr__json_close(j, '}');
     spr__json_close(j, '}');
 }

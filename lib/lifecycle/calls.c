@@ -166,6 +166,15 @@ static double patience_s(struct spr_lifecycle *l, const struct spr__call *c) {
     return l->opts.call_deadline_s + (isfinite(usual) && usual > 0 ? usual : 0);
 }
 
+uint32_t spr__lifecycle_unkept(const spr_lifecycle *l, const char *host, const char **why) {
+    struct spr_driver_capabilities caps = {.size = sizeof caps};
+    *why = NULL;
+    if (!l->driver.capabilities || l->driver.capabilities(l->driver_state, host, &caps) < 0)
+        return 0; /* what nobody knows stands in nobody's way */
+    *why = caps.unkept ? caps.unkept_why : NULL;
+    return caps.unkept;
+}
+
 static void try_later(struct spr_lifecycle *l, struct spr__call *c, struct spr_time now, int tries) {
     c->ticket = 0;
     c->at_mono_ns = now.mono_ns + pause_after(tries);

@@ -261,6 +261,12 @@ void spr__observe_soon(struct spr_lifecycle *l, struct spr_time now);
 void spr__observed(struct spr_lifecycle *l, const struct spr_driver_completion *d, struct spr_time now);
 void spr__fleet_changed(struct spr_lifecycle *l, const spr_fleet *before, struct spr_time now);
 
+/*
+ * What shards on a host could not be held to, bit by resource; *why, which lives until the driver is asked again, is what
+ * is missing there, or NULL.
+ */
+uint32_t spr__lifecycle_unkept(const spr_lifecycle *l, const char *host, const char **why);
+
 /* lifecycle.c: as spr_lifecycle_apply; `asked`: a person said yes, so what is advice only is done as well */
 int spr__lifecycle_apply(spr_lifecycle *l, const spr_plan *plan, struct spr_time now, bool asked, int32_t *taken);
 /* apply.c */

@@ -11,6 +11,7 @@ void spr__board_finish(struct board *b) {
     spr__free(b->ctx, b->held, hr, d);
     spr__free(b->ctx, b->load, hr, d);
     spr__free(b->ctx, b->peak, hr, d);
+    spr__free(b->ctx, b->left_out, hr, d);
     spr__free(b->ctx, b->stale, b->host_room, sizeof *b->stale);
     spr__free(b->ctx, b->size_for, vr, d);
     spr__free(b->ctx, b->holds, vr, d);
@@ -32,9 +33,9 @@ static int make_room(struct board *b, const spr_context *ctx, size_t hosts, size
     size_t hr = hosts * (size_t)r, vr = vms * (size_t)r, d = sizeof(double);
     if (!(b->capacity = spr__alloc(ctx, hr, d)) || !(b->held = spr__alloc(ctx, hr, d)) ||
         !(b->load = spr__alloc(ctx, hr, d)) || !(b->peak = spr__alloc(ctx, hr, d)) ||
-        !(b->stale = spr__alloc(ctx, hosts, sizeof *b->stale)) || !(b->size_for = spr__alloc(ctx, vr, d)) ||
-        !(b->holds = spr__alloc(ctx, vr, d)) || !(b->first = spr__alloc(ctx, vms, sizeof *b->first)) ||
-        !(b->done = spr__alloc(ctx, vms, sizeof *b->done)) ||
+        !(b->left_out = spr__alloc(ctx, hr, d)) || !(b->stale = spr__alloc(ctx, hosts, sizeof *b->stale)) ||
+        !(b->size_for = spr__alloc(ctx, vr, d)) || !(b->holds = spr__alloc(ctx, vr, d)) ||
+        !(b->first = spr__alloc(ctx, vms, sizeof *b->first)) || !(b->done = spr__alloc(ctx, vms, sizeof *b->done)) ||
         !(b->first_there = spr__alloc(ctx, hosts, sizeof *b->first_there)) ||
         !(b->last_there = spr__alloc(ctx, hosts, sizeof *b->last_there)) ||
         !(b->own_shards = spr__alloc(ctx, hosts, sizeof *b->own_shards))) {
@@ -55,7 +56,7 @@ static void load_hosts(struct board *b, const spr_fleet *f) {
         for (int32_t i = 0; i < b->r; i++) {
             b->capacity[h * b->r + i] = inv->hosts[h].capacity.of[inv->resource[i]];
             b->held[h * b->r + i] = spr__fleet_held(f, h, i);
-            b->load[h * b->r + i] = b->peak[h * b->r + i] = 0;
+            b->load[h * b->r + i] = b->peak[h * b->r + i] = b->left_out[h * b->r + i] = 0;
         }
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Planner and plan: check, ask the method, check its answer, publish. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "plan/plan.h"
@@ -120,12 +121,30 @@ static void hold_back(spr_plan *p, const struct spr_plan_opts *o) {
     }
 }
 
+/* Who was left out, and what its driver says is missing there; whose text the planner gave is not ours to keep. */
+static int explain_wishes(spr_plan *p, const struct spr_plan_opts *o) {
+    const struct spr__fleet_inventory *inv = p->fleet->inventory;
+    for (size_t k = 0; k < p->wish_count; k++) {
+        struct spr_infeasible *w = &p->wishes[k];
+        const char *why = o->unkept_count && o->unkept_why ? o->unkept_why[w->host] : NULL;
+        if (w->because != SPR_BECAUSE_NOT_KEPT)
+            continue;
+        char text[768];
+        snprintf(text, sizeof text, "host %.200s left out: %s", inv->hosts[w->host].id,
+                 why ? why : spr_because_text(w->because));
+        if (!(w->text = spr__strdup(p->ctx, text)))
+            return spr__nomem(p->ctx);
+    }
+    return SPR_OK;
+}
+
 static int take_wish(void *sink, const struct spr_infeasible *infeasible) {
     spr_plan *p = sink;
     struct spr_infeasible w;
     int rc = spr__opts_copy(p->ctx, "spr_infeasible", infeasible, &w, sizeof w);
     if (rc < 0 || (rc = spr__reserve(p->ctx, (void **)&p->wishes, &p->wish_cap, p->wish_count + 1, sizeof w)) < 0)
         return rc;
+    w.text = NULL;
     p->wishes[p->wish_count++] = w;
     return SPR_OK;
 }
@@ -151,7 +170,8 @@ static const struct spr_shard *shard_of(const spr_plan *p, uint64_t id, int32_t 
 }
 
 /* Why action `a` may not be in a plan; NULL = it may. `held` is [host][R], what shards hold once it is done. */
-static const char *objection(const spr_plan *p, const struct spr_action *a, double room, double *held) {
+static const char *objection(const spr_plan *p, const struct spr_action *a, const struct spr_plan_opts *o,
+                             double *held) {
     const struct spr__fleet_inventory *inv = p->fleet->inventory;
     bool gives = a->kind == SPR_ACTION_SHRINK || a->kind == SPR_ACTION_RELEASE;
     bool takes = !gives && a->kind != SPR_ACTION_PROMOTE;
@@ -178,14 +198,16 @@ static const char *objection(const spr_plan *p, const struct spr_action *a, doub
         int32_t r = inv->resource[i];
         double *sum = &held[a->host * inv->R + i];
         *sum += gives ? -a->amounts.of[r] : a->amounts.of[r];
-        if (takes && a->amounts.of[r] > 0 && *sum > room * inv->hosts[a->host].capacity.of[r] * (1 + 1e-9))
+        if (takes && a->amounts.of[r] > 0 && *sum > o->room * inv->hosts[a->host].capacity.of[r] * (1 + 1e-9))
             return "the shards would hold more than the host has room for";
+        if (takes && a->amounts.of[r] > 0 && o->unkept_count && (o->unkept[a->host] >> r & 1))
+            return "the shard could not be held to what it gets there";
     }
     return NULL;
 }
 
 /* Whoever made it: shards only for VMs whose owner allows it, on other hosts that are up, within their room. */
-static int check_plan(const spr_context *ctx, const spr_plan *p, double room) {
+static int check_plan(const spr_context *ctx, const spr_plan *p, const struct spr_plan_opts *o) {
     const struct spr__fleet_inventory *inv = p->fleet->inventory;
     size_t numbers = (size_t)inv->host_count * (size_t)inv->R;
     for (size_t k = 0; k < p->wish_count; k++)
@@ -207,7 +229,7 @@ static int check_plan(const spr_context *ctx, const spr_plan *p, double room) {
                            k + 1);
             continue;
         }
-        const char *why = objection(p, a, room, held);
+        const char *why = objection(p, a, o, held);
         if (why)
             rc = spr__fail_of(ctx, SPR_E_STATE, inv->vms[a->vm].id, inv->hosts[a->host].id,
                               "the planner's answer was refused: action %zu: %s", k + 1, why);
@@ -234,6 +256,9 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
     if (o.class_count && (!o.classes || o.class_count != fleet->inventory->vm_count))
         return spr__fail(p->ctx, SPR_E_ARG, "spr_plan_opts.classes: %lld numbers, the fleet has %d VMs",
                          (long long)o.class_count, fleet->inventory->vm_count);
+    if (o.unkept_count && (!o.unkept || o.unkept_count != fleet->inventory->host_count))
+        return spr__fail(p->ctx, SPR_E_ARG, "spr_plan_opts.unkept: %lld numbers, the fleet has %d hosts",
+                         (long long)o.unkept_count, fleet->inventory->host_count);
     spr_plan *plan = spr__alloc(p->ctx, 1, sizeof *plan);
     if (!plan)
         return spr__nomem(p->ctx);
@@ -242,7 +267,8 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
     plan->fleet = spr_fleet_ref((spr_fleet *)(uintptr_t)fleet);
     struct spr_plan_input in = {sizeof in, fleet, hosts, &o};
     struct spr_plan_output sink = {sizeof sink, plan, take_action, take_wish};
-    if ((rc = p->ops.plan(p->state, &in, &sink)) < 0 || (rc = check_plan(p->ctx, plan, o.room)) < 0) {
+    if ((rc = p->ops.plan(p->state, &in, &sink)) < 0 || (rc = check_plan(p->ctx, plan, &o)) < 0 ||
+        (rc = explain_wishes(plan, &o)) < 0) {
         spr_plan_unref(plan);
         return rc;
     }
@@ -264,6 +290,8 @@ void spr_plan_unref(spr_plan *p) {
         return;
     spr_context *ctx = p->ctx;
     spr__free(ctx, p->actions, p->action_cap, sizeof *p->actions);
+    for (size_t k = 0; k < p->wish_count; k++)
+        spr__strfree(ctx, (char *)(uintptr_t)p->wishes[k].text);
     spr__free(ctx, p->wishes, p->wish_cap, sizeof *p->wishes);
     spr_fleet_unref(p->fleet);
     spr__free(ctx, p, 1, sizeof *p);

@@ -38,6 +38,7 @@ struct board {
     bool *done;                            /* [vm]: had its turn */
     int32_t *first_there, *last_there;     /* [host]: shards that it holds */
     int32_t *own_shards;                   /* [host]: how many shards its VMs have, anywhere */
+    double *left_out;                      /* [host][r]: a shard that was not put there, as none could be held to it */
     struct board_places *places;           /* where shards can go; built when the first one looks for a host */
     struct board_shard *shards;
     size_t shard_count, shard_cap;
@@ -63,6 +64,8 @@ int spr__place_find(struct board *b, int32_t v, const double *more, int32_t *hos
 double spr__place_fits(const struct board *b, int32_t q, const double *more);
 /* Has host q more room than this share of itself, in every resource that `more` asks for? */
 bool spr__place_roomy(const struct board *b, int32_t q, const double *more, double least);
+/* Could a shard with `more` on host q be held to it? Where not *i, unless NULL, is the first resource that is not. */
+bool spr__place_keeps(const struct board *b, int32_t q, const double *more, int32_t *i);
 void spr__place_forget(struct board *b); /* the next plan looks at another fleet */
 void spr__place_finish(struct board *b);
 void spr__place_touch(struct board *b, int32_t q);

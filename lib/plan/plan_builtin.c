@@ -65,6 +65,16 @@ static bool trusted(const struct board *b, int32_t h) {
     return true;
 }
 
+/* Hosts that a shard would have gone to, if it could be held there to what it gets. */
+static int tell_left_out(const struct board *b, const struct spr_plan_output *out) {
+    int rc = SPR_OK;
+    for (int32_t h = 0; b->opts.unkept_count && h < b->hosts; h++)
+        for (int32_t i = 0; i < b->r && rc == SPR_OK; i++)
+            if (b->left_out[h * b->r + i] > 0)
+                rc = spr__action_wish(b, h, i, SPR_BECAUSE_NOT_KEPT, b->left_out[h * b->r + i], out);
+    return rc;
+}
+
 static int builtin_plan(void *state, const struct spr_plan_input *in, const struct spr_plan_output *out) {
     struct builtin *p = state;
     struct board *b = &p->board;
@@ -83,6 +93,8 @@ static int builtin_plan(void *state, const struct spr_plan_input *in, const stru
             spr__need_host(p, in, h);
             rc = spr__fill_host(p, in, h, out);
         }
+    if (rc == SPR_OK)
+        rc = tell_left_out(b, out);
     for (size_t k = 0; k < p->action_count && rc == SPR_OK; k++)
         rc = out->action(out->sink, &p->actions[k]);
     if (b->hosts)

@@ -95,7 +95,8 @@ static int cover(struct builtin *p, int32_t h, int32_t v, int32_t i, double need
     for (int32_t k = b->first[v]; k >= 0 && rc == SPR_OK; k = b->shards[k].next, shards++)
         if (any_left(b, h, w.more) && b->fleet->placement->host_state[b->shards[k].host] == SPR_HOST_UP &&
             b->shards[k].state != SPR_SHARD_UNKNOWN && !b->shards[k].gone &&
-            spr__place_roomy(b, b->shards[k].host, w.more, 0.01))
+            spr__place_roomy(b, b->shards[k].host, w.more, 0.01) &&
+            spr__place_keeps(b, b->shards[k].host, w.more, NULL))
             rc = take(p, &w, k, b->shards[k].host);
     for (; shards < vm->shards_at_most && rc == SPR_OK && any_left(b, h, w.more); shards++) {
         int32_t q = -1;

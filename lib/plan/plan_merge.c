@@ -62,6 +62,8 @@ static struct outlook_of_host look_ahead(const struct board *b, const spr_foreca
 /* Can the host of `into` carry all of `from` too, and growth? */
 static bool carries(const struct board *b, const struct board_shard *from, const struct board_shard *into,
                     const struct outlook_of_host *ahead) {
+    if (!spr__place_keeps(b, into->host, from->ready, NULL))
+        return false;
     for (int32_t i = 0; i < b->r; i++)
         if (from->ready[i] > 0 && spr__board_room(b, into->host, i) < from->ready[i] + ahead->growth[i])
             return false;

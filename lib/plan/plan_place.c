@@ -48,6 +48,17 @@ bool spr__place_roomy(const struct board *b, int32_t q, const double *more, doub
     return true;
 }
 
+bool spr__place_keeps(const struct board *b, int32_t q, const double *more, int32_t *i) {
+    uint32_t unkept = b->opts.unkept_count ? b->opts.unkept[q] : 0;
+    for (int32_t k = 0; unkept && k < b->r; k++)
+        if (more[k] > 0 && (unkept >> b->fleet->inventory->resource[k] & 1)) {
+            if (i)
+                *i = k;
+            return false;
+        }
+    return true;
+}
+
 /* May a new shard of VM v stand on host q? */
 static bool allowed(const struct board *b, int32_t v, int32_t q) {
     const struct spr__fleet_inventory *inv = b->fleet->inventory;
@@ -225,8 +236,13 @@ static void consider(const struct board *b, struct search *s, int32_t q) {
         return;
     if (s->far >= 0 && (spr__place_fits(b, q, s->more) < 1 || distance(b, s->vm, q) != s->far))
         return;
+    int32_t i = 0;
     if (!useful(b, s, q) || !allowed(b, s->vm, q))
         return;
+    if (!spr__place_keeps(b, q, s->more, &i)) { /* all but this spoke for it */
+        b->left_out[q * b->r + i] = fmax(b->left_out[q * b->r + i], s->more[i]);
+        return;
+    }
     s->best = q;
     s->room = room;
 }

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -83,7 +84,8 @@ static void on_event(void *user, const struct spr_lifecycle_event *e) {
     *ready = e->ready.of[SPR_CPU];
 }
 
-static int with_matches; /* loops begun from now on know the calendar of the matches */
+static const struct spr_driver_ops *with_driver; /* of loops begun from now on; NULL = the simulation's own */
+static int with_matches;                         /* loops begun from now on know the calendar of the matches */
 static spr_calendar *matches(spr_context *ctx);
 
 static void begin(struct loop *l, int automation, const struct spr_planner_config *rule, bool forecasts) {
@@ -99,7 +101,7 @@ static void begin(struct loop *l, int automation, const struct spr_planner_confi
                                     .source = &lens_ops,
                                     .source_config = &l->lens,
                                     .planner_config = rule,
-                                    .driver = spr_sim_driver(),
+                                    .driver = with_driver ? with_driver : spr_sim_driver(),
                                     .driver_config = l->sim,
                                     .router = spr_sim_router(),
                                     .router_config = l->sim,
@@ -279,6 +281,59 @@ static void one_switch_stops_everything_new(void **state) {
     pass(&l, 120);
     assert_true(l.events > 0);
     end(&l);
+}
+
+/* A driver that says of all hosts but one that they have no means of limiting a shard's CPU, until they do. */
+static bool bare = true;
+static int bare_capabilities(void *state, const char *host, struct spr_driver_capabilities *out) {
+    static char why[64];
+    int rc = spr_sim_driver()->capabilities(state, host, out);
+    snprintf(why, sizeof why, "no cpu control group on %s", host);
+    if (rc == SPR_OK && bare && strcmp(host, "host02"))
+        out->unkept = 1u << SPR_CPU, out->unkept_why = why;
+    return rc;
+}
+
+static int wishes_about(const struct loop *l, int because, const char *text) {
+    spr_plan *plan = spr_controller_plan(l->c);
+    int n = 0;
+    for (int32_t k = 0; k < spr_plan_infeasible_count(plan); k++) {
+        struct spr_infeasible w = {.size = sizeof w};
+        assert_int_equal(spr_plan_infeasible(plan, k, &w), SPR_OK);
+        n += w.because == because && strstr(w.text, text);
+    }
+    spr_plan_unref(plan);
+    return n;
+}
+
+static void what_the_driver_says_a_host_lacks_the_plan_knows(void **state) {
+    (void)state;
+    struct loop l;
+    struct spr_driver_ops ops = *spr_sim_driver();
+    ops.capabilities = bare_capabilities;
+    with_driver = &ops;
+    begin(&l, SPR_AUTO, &reactive, false);
+    busy(&l);
+    pass(&l, 70);
+    assert_true(held(&l) > 0);
+    spr_fleet *f = spr_controller_fleet(l.c);
+    for (int32_t k = 0; k < spr_fleet_shard_count(f); k++) {
+        struct spr_shard s = {.size = sizeof s};
+        assert_int_equal(spr_fleet_shard(f, k, &s), SPR_OK);
+        assert_int_equal(s.host, 2);
+    }
+    spr_fleet_unref(f);
+    assert_int_equal(wishes_about(&l, SPR_BECAUSE_NOT_KEPT, "host host01 left out: no cpu control group on host01"), 1);
+    assert_int_equal(wishes_about(&l, SPR_BECAUSE_NOT_KEPT, "host02"), 0);
+    bare = false; /* somebody mended them */
+    calm(&l);
+    pass(&l, 3600);
+    busy(&l);
+    pass(&l, 70);
+    assert_true(held(&l) > 0);
+    assert_int_equal(wishes_about(&l, SPR_BECAUSE_NOT_KEPT, ""), 0);
+    end(&l);
+    with_driver = NULL;
 }
 
 /* Promise 2: metrics cut off while shards serve; demand falls meanwhile, unseen. */
@@ -551,6 +606,7 @@ int main(void) {
         cmocka_unit_test(an_adviser_beside_an_actor_touches_nothing),
         cmocka_unit_test(one_switch_stops_everything_new),
         cmocka_unit_test(nothing_is_released_on_missing_data),
+        cmocka_unit_test(what_the_driver_says_a_host_lacks_the_plan_knows),
         cmocka_unit_test(a_peak_that_comes_every_day_is_met_ahead),
         cmocka_unit_test(a_known_event_is_met_ahead),
         cmocka_unit_test(the_class_changes_the_method),

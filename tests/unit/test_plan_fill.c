@@ -532,6 +532,68 @@ static void a_large_fleet_gives_the_answer_of_a_walk_over_all_hosts(void **state
     }
 }
 
+/* Home has 3 to place; `bare`, the host with most room, could hold nobody to a share of the CPU. */
+static struct scene beside_a_bare_host(const uint32_t *unkept, const char *const *why, const struct spr_vm *like) {
+    struct scene s = short_of_three(like, NULL, NULL);
+    scene_host(&s, "bare", NULL, NULL, 20);
+    scene_host(&s, "full", NULL, NULL, 10);
+    s.opts.unkept = unkept, s.opts.unkept_why = why, s.opts.unkept_count = unkept ? 3 : 0;
+    return s;
+}
+
+static void a_host_that_holds_nobody_to_a_share_is_left_out_and_named(void **state) {
+    (void)state;
+    const uint32_t unkept[] = {0, 1u << SPR_CPU, 0}, of_net[] = {0, 1u << SPR_NET_RX, 0};
+    const char *const why[] = {NULL, "no cpu control group, its shards cannot be limited", NULL};
+    struct scene s = beside_a_bare_host(NULL, NULL, NULL);
+    go(&s);
+    assert_int_equal(scene_action(&s, 0).host, 1); /* it would be the best one */
+    scene_close(&s);
+    s = beside_a_bare_host(unkept, why, NULL);
+    go(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(scene_action(&s, 0).host, 2);
+    assert_int_equal(spr_plan_infeasible_count(s.plan), 1);
+    struct spr_infeasible w = scene_wish(&s, 0);
+    assert_int_equal(w.because, SPR_BECAUSE_NOT_KEPT);
+    assert_int_equal(w.host, 1);
+    assert_int_equal(w.resource, SPR_CPU);
+    assert_true(w.amount > 2.9);
+    assert_string_equal(w.text, "host bare left out: no cpu control group, its shards cannot be limited");
+    scene_close(&s);
+    s = beside_a_bare_host(unkept, NULL, NULL); /* nobody says why */
+    go(&s);
+    assert_non_null(strstr(scene_wish(&s, 0).text, "could hold a shard to its share"));
+    scene_close(&s);
+    s = beside_a_bare_host(of_net, why, NULL); /* of a resource that no shard is to have: nothing is in the way */
+    go(&s);
+    assert_int_equal(scene_action(&s, 0).host, 1);
+    assert_int_equal(spr_plan_infeasible_count(s.plan), 0);
+    scene_close(&s);
+}
+
+static void no_shard_grows_where_it_could_not_be_held_to_it(void **state) {
+    (void)state;
+    const uint32_t unkept[] = {0, 1u << SPR_CPU, 0};
+    struct scene s = beside_a_bare_host(unkept, NULL, NULL);
+    scene_shard(&s, 5, 0, 1, 1, 0); /* from before */
+    go(&s);
+    assert_int_equal(scene_actions(&s), 1);
+    assert_int_equal(scene_action(&s, 0).kind, SPR_ACTION_ALLOCATE);
+    assert_int_equal(scene_action(&s, 0).host, 2);
+    scene_close(&s);
+    struct spr_vm only = usual();
+    only.hosts_allowed = "bare";
+    s = beside_a_bare_host(unkept, NULL, &only);
+    go(&s);
+    assert_int_equal(scene_actions(&s), 0);
+    assert_int_equal(spr_plan_infeasible_count(s.plan), 2);
+    assert_int_equal(scene_wish(&s, 0).because, SPR_BECAUSE_NO_ROOM);
+    assert_null(scene_wish(&s, 0).text);
+    assert_int_equal(scene_wish(&s, 1).because, SPR_BECAUSE_NOT_KEPT);
+    scene_close(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_need_goes_to_the_host_with_most_room),
@@ -559,6 +621,8 @@ int main(void) {
         cmocka_unit_test(a_shard_carries_the_same_share_of_every_resource),
         cmocka_unit_test(the_scarcest_resource_of_a_target_counts),
         cmocka_unit_test(memory_is_answered_at_a_smaller_chance_than_cpu),
+        cmocka_unit_test(a_host_that_holds_nobody_to_a_share_is_left_out_and_named),
+        cmocka_unit_test(no_shard_grows_where_it_could_not_be_held_to_it),
         cmocka_unit_test(a_large_fleet_gives_the_answer_of_a_walk_over_all_hosts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

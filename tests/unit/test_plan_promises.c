@@ -332,6 +332,8 @@ static const struct spr_planner_ops foreign = {.size = sizeof foreign,
                                                .close = foreign_close,
                                                .plan = foreign_plan};
 
+static const uint32_t *unkept_of_hosts; /* of the next runs */
+
 /* Hosts: home, other, down; VMs: web (home), private (home, never replicated); shards of web: 3 at other, 4 at third.
  */
 static int run_foreign(const struct foreign *f) {
@@ -348,6 +350,7 @@ static int run_foreign(const struct foreign *f) {
     scene_shard(&s, 3, 0, 1, 2, 0);
     scene_shard(&s, 4, 0, 3, 1, 0);
     scene_settle(&s);
+    s.opts.unkept = unkept_of_hosts, s.opts.unkept_count = unkept_of_hosts ? 4 : 0;
     assert_int_equal(spr_planner_create(s.ctx, &foreign, f, &s.planner), SPR_OK);
     int rc = scene_try(&s);
     struct spr_error e = {.size = sizeof e};
@@ -426,6 +429,18 @@ static void bad_answers_of_a_foreign_planner_are_refused(void **state) {
     assert_int_equal(run_foreign(&wish), SPR_E_STATE);
 }
 
+static void nobody_plans_for_a_host_that_cannot_hold_a_shard_to_it(void **state) {
+    (void)state;
+    static const uint32_t third[] = {0, 0, 0, 1u << SPR_CPU};
+    struct foreign to_third = one_action(SPR_ACTION_ALLOCATE, 0, 3, 0, 1),
+                   away = one_action(SPR_ACTION_RELEASE, 0, 3, 4, 0);
+    assert_int_equal(run_foreign(&to_third), SPR_OK);
+    unkept_of_hosts = third;
+    assert_int_equal(run_foreign(&to_third), SPR_E_STATE);
+    assert_int_equal(run_foreign(&away), SPR_OK); /* what stands there may go */
+    unkept_of_hosts = NULL;
+}
+
 static void options_and_forecasts_that_do_not_fit_are_refused(void **state) {
     (void)state;
     spr_context *ctx = NULL;
@@ -433,12 +448,14 @@ static void options_and_forecasts_that_do_not_fit_are_refused(void **state) {
     struct scene s = busy_fleet(ctx);
     settle_busy(&s);
     const struct spr_plan_opts good = s.opts;
-    struct spr_plan_opts bad[10];
+    struct spr_plan_opts bad[12];
+    const uint32_t unkept[] = {0};
     for (size_t k = 0; k < SPR_ARRAY_LEN(bad); k++)
         bad[k] = good;
     bad[0].room = 1.1, bad[1].lead_s = -3, bad[2].control_s = NAN, bad[3].price[SPR_CPU].held = -2;
     bad[4].change_at_least = -0.5, bad[5].stale_s = -7, bad[6].shard_cost = -0.1, bad[7].actions_per_day = -1;
     bad[8].lead_s = INFINITY, bad[9].step_s = 1e11;
+    bad[10].unkept_count = spr_fleet_host_count(s.fleet), bad[11].unkept = unkept, bad[11].unkept_count = 1;
     for (size_t k = 0; k < SPR_ARRAY_LEN(bad); k++) {
         s.opts = bad[k];
         if (scene_try(&s) != SPR_E_ARG)
@@ -507,6 +524,7 @@ int main(void) {
         cmocka_unit_test(plans_are_the_same_bits_for_any_number_of_threads),
         cmocka_unit_test(good_answers_of_a_foreign_planner_are_taken),
         cmocka_unit_test(bad_answers_of_a_foreign_planner_are_refused),
+        cmocka_unit_test(nobody_plans_for_a_host_that_cannot_hold_a_shard_to_it),
         cmocka_unit_test(options_and_forecasts_that_do_not_fit_are_refused),
         cmocka_unit_test(any_allocation_may_fail),
     };

@@ -148,6 +148,8 @@ class DriverCapabilities:
     allocate_s: float = 0.0
     warm_s: float = 0.0
     missing: Optional[str] = None
+    unkept: int = 0
+    unkept_why: Optional[str] = None
 
 
 class Driver(Waiting):

@@ -81,6 +81,7 @@ class Infeasible:
     from_mono_ns: int
     to_mono_ns: int
     amount: float
+    text: Optional[str] = None
 
 
 def because_code(because: int) -> str:

@@ -94,6 +94,9 @@ struct spr_driver_capabilities {
     double allocate_s;      /**< typical time to allocate, 0 = unknown */
     double warm_s;          /**< typical time to warm, 0 = unknown */
     const char *missing;    /**< what stands in the way of the rest, or NULL */
+    uint32_t unkept;        /**< bit r: amounts of resource r cannot be kept there: a shard could use more than it was given */
+    uint32_t reserved;      /**< 0 */
+    const char *unkept_why; /**< what is missing for that and what to do, or NULL; lives until the next capabilities */
 };
 
 /** The table. */

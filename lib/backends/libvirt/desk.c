@@ -54,6 +54,7 @@ void lv_desk_accept(struct lv_desk *d, struct lv_job *j, struct spr_time now, in
     int64_t clock = lv_clock_ns(), left = deadline_mono_ns - now.mono_ns;
     pthread_mutex_lock(&d->lock);
     j->desk = d;
+    d->hosts = j->host ? j->host->v : d->hosts;
     j->ticket = ++d->last;
     j->deadline_mono_ns = deadline_mono_ns;
     j->deadline_ns = left > INT64_MAX - clock ? INT64_MAX : clock + left;
@@ -130,7 +131,10 @@ struct lv_job *lv_desk_take(struct lv_desk *d, struct spr_time now, spr_ticket *
         hush(d);
         *late = give_up_one(d, now.mono_ns);
     }
+    struct spr_libvirt *hosts = *late ? d->hosts : NULL;
     pthread_mutex_unlock(&d->lock);
+    if (hosts)
+        lv_lanes_wake(hosts);
     return j;
 }
 
@@ -142,7 +146,10 @@ int lv_desk_cancel(struct lv_desk *d, spr_ticket ticket) {
             atomic_store(&j->cancelled, true);
             rc = SPR_OK;
         }
+    struct spr_libvirt *hosts = rc == SPR_OK ? d->hosts : NULL;
     pthread_mutex_unlock(&d->lock);
+    if (hosts)
+        lv_lanes_wake(hosts);
     return rc;
 }
 
@@ -173,7 +180,10 @@ void lv_desk_close(struct lv_desk *d) {
     }
     close(d->fd);
     d->fd = -1;
+    struct spr_libvirt *hosts = d->hosts;
     pthread_mutex_unlock(&d->lock);
+    if (hosts)
+        lv_lanes_wake(hosts);
     while (done) {
         struct lv_job *next = done->next;
         lv_job_destroy(done);

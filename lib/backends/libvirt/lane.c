@@ -164,6 +164,12 @@ static bool goes_on(struct lv_host *here, struct lv_lane *lane, struct lv_job *j
     return rc == SPR_OK;
 }
 
+static void end(struct lv_job *j) {
+    if (j->leave)
+        j->leave(j);
+    lv_desk_done(j);
+}
+
 static void *lane_main(void *arg) {
     struct start s = *(struct start *)arg;
     struct spr_libvirt *v = s.host->v;
@@ -187,7 +193,7 @@ static void *lane_main(void *arg) {
         if (goes_on(s.host, lane, j))
             continue;
         pthread_mutex_unlock(&v->lock);
-        lv_desk_done(j);
+        end(j);
         pthread_mutex_lock(&v->lock);
     }
     struct lv_job *left = lane->first;
@@ -196,7 +202,7 @@ static void *lane_main(void *arg) {
     while (left) {
         struct lv_job *next = left->next;
         left->outcome = SPR_CANCELLED, left->code = SPR_E_CANCELLED;
-        lv_desk_done(left);
+        end(left);
         left = next;
     }
     lv_host_leave(s.host);
@@ -247,4 +253,12 @@ int lv_lane_put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *j) 
     int rc = atomic_load(&host->v->closing) ? SPR_E_STATE : put(host, kind, j);
     pthread_mutex_unlock(&host->v->lock);
     return rc;
+}
+
+void lv_lanes_wake(struct spr_libvirt *v) {
+    pthread_mutex_lock(&v->lock);
+    for (size_t i = 0; i < v->host_count; i++)
+        for (int k = 0; k < LV_LANES; k++)
+            pthread_cond_signal(&v->hosts[i].lane[k].wake);
+    pthread_mutex_unlock(&v->lock);
 }

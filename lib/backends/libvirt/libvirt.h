@@ -36,6 +36,7 @@ int lv_grow(void **block, size_t *cap, size_t need, size_t each);
 /* A struct of another age into ours (`known` bytes): SPR_OK, SPR_E_ARG (no size), SPR_E_TOO_NEW (bytes we do not know).
  */
 int lv_opts_copy(const void *given, void *out, size_t known);
+int64_t lv_wall_ns(void);  /* this machine's wall clock */
 int64_t lv_clock_ns(void); /* this machine's monotonic clock; deadlines of callers are turned into it */
 
 /* ---- lanes and jobs (lane.c) ---- */
@@ -52,7 +53,8 @@ struct lv_job {
     struct lv_host *host;                                /* set by lv_lane_put */
     struct lv_desk *desk;                                /* where it goes when it is over; NULL = it is destroyed */
     void (*run)(struct lv_job *job, virConnectPtr conn); /* on the lane's thread */
-    void (*destroy)(struct lv_job *job);                 /* frees what hangs on it and itself; NULL = lv_free */
+    void (*leave)(struct lv_job *job);   /* on a lane's thread, when it is over: lets go of what is libvirt's */
+    void (*destroy)(struct lv_job *job); /* on any thread: frees what hangs on it and itself; NULL = lv_free */
     spr_ticket ticket;
     int64_t deadline_mono_ns;    /* the caller's clock */
     int64_t deadline_ns, due_ns; /* ours: do not begin before due */
@@ -90,6 +92,8 @@ struct lv_lane {
 
 /* Queue a job. SPR_OK, SPR_E_NOMEM (no thread), SPR_E_STATE (closing); on failure the job is still the caller's. */
 int lv_lane_put(struct lv_host *host, enum lv_lane_kind kind, struct lv_job *job);
+/* Jobs were cancelled: lanes that sleep until one is due look again. Not under a desk's lock. */
+void lv_lanes_wake(struct spr_libvirt *v);
 
 /* ---- the desk (desk.c) ---- */
 
@@ -101,6 +105,7 @@ struct lv_desk {
     const struct lv_host *late_host; /* where the ticket was that lv_desk_take found late; the caller's thread only */
     int fd;                          /* eventfd: readable while done is not empty */
     spr_notifier *notifier;
+    struct spr_libvirt *hosts; /* of the jobs that it accepted */
 };
 /* NULL: no memory or no fd. */
 struct lv_desk *lv_desk_open(spr_notifier *notifier);

@@ -56,6 +56,12 @@ int lv_opts_copy(const void *given, void *out, size_t known) {
     return SPR_OK;
 }
 
+int64_t lv_wall_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
 int64_t lv_clock_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -179,12 +179,6 @@ static void ask_load(struct lv_watch *w, virConnectPtr conn, int64_t now_ns) {
 
 /* ---- statistics ---- */
 
-static int64_t wall_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 static int take_record(struct lv_watch *w, virDomainStatsRecordPtr rec, int64_t now_ns, int64_t wall) {
     unsigned char uuid[LV_UUID_BYTES];
     if (virDomainGetUUID(rec->dom, uuid) < 0)
@@ -220,7 +214,7 @@ static int count_all(struct look *l, virConnectPtr conn) {
         lv_job_fail_libvirt(&l->job, "asking for the statistics of all guests", NULL);
         return l->job.code;
     }
-    int64_t after = lv_clock_ns(), now_ns = before + (after - before) / 2, wall = wall_ns();
+    int64_t after = lv_clock_ns(), now_ns = before + (after - before) / 2, wall = lv_wall_ns();
     int rc = SPR_OK;
     pthread_mutex_lock(&w->lock);
     w->round++;

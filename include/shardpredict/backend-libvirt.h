@@ -139,7 +139,7 @@ struct spr_libvirt_driver_opts {
     double boot_s;            /**< a replica that is not ready after so long has failed; 0 = 120 */
     double prefetch_bytes_s;  /**< budget of reading hot disk extents ahead, byte/s; 0 = 50e6, SPR_NONE = do not */
     double drain_idle_s;      /**< a draining replica that moved no packets for so long is empty; 0 = 5 */
-    double reserve_ttl_s;     /**< end of a reservation, written into its metadata for whoever looks; the lifecycle gives it back, no host does; 0 = 900 */
+    double reserve_ttl_s;     /**< life of a reservation that is not allocated, not below the lifecycle's: OBSERVE gives back what is older by lease_s where this driver acts; 0 = 900 */
     double lease_s;           /**< a controller that did not renew for so long has lost a host's seat; 0 = 30 */
     double migrate_bytes_s;   /**< bandwidth of a live migration, byte/s; 0 = no limit */
     double downtime_s;        /**< pause that a live migration may end with; 0 = 0.3 */

@@ -100,9 +100,11 @@ struct lv_shard_meta {
     uint64_t id, fence, last_drain;
     char *vm;                /* name of the VM it serves */
     char vm_uuid[LV_UUID];   /* that VM's UUID, "" = not known */
+    char own_uuid[LV_UUID];  /* of the domain it stands in: a copy of that domain is no shard; "" = not said */
     int32_t kind;            /* ::spr_shard_kind */
     int32_t phase;           /* ::lv_phase */
     int32_t warm;            /* ::spr_libvirt_warm: how it waits */
+    int32_t holds_memory;    /* headroom: 1 = its placeholder takes its memory at once, and runs */
     int64_t expires_wall_ns; /* end of a reservation, 0 = none */
     struct spr_amounts ready, draining;
     struct lv_piece piece[LV_PIECES]; /* pending */
@@ -126,6 +128,8 @@ int lv_meta_text(char **member, const char *text);
 /* Noted once, however often it is said. */
 int lv_meta_add_artefact(struct lv_shard_meta *m, int32_t kind, const char *what);
 void lv_meta_drop_artefact(struct lv_shard_meta *m, int32_t kind, const char *what);
+/* Does it say that it stands in another domain than that of this UUID? */
+bool lv_meta_is_copy(const struct lv_shard_meta *m, const char *uuid);
 struct lv_piece *lv_meta_piece(struct lv_shard_meta *m, uint64_t number); /* pending, or NULL */
 /* The piece is over: out of the pending ones, into the window. */
 void lv_meta_end_piece(struct lv_shard_meta *m, uint64_t number);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fields.h"
 
@@ -24,9 +25,11 @@ static const struct lv_field shard_fields[] = {
     {"fence", LV_F_U64, false, AT(fence), NULL},
     {"vm", LV_F_TEXT, true, AT(vm), NULL},
     {"vm-uuid", LV_F_UUID, false, AT(vm_uuid), NULL},
+    {"uuid", LV_F_UUID, false, AT(own_uuid), NULL},
     {"kind", LV_F_NAMED, true, AT(kind), kinds},
     {"state", LV_F_NAMED, true, AT(phase), phases},
     {"warm", LV_F_NAMED, true, AT(warm), warms},
+    {"holds-memory", LV_F_I32, false, AT(holds_memory), NULL},
     {"expires-ns", LV_F_I64, false, AT(expires_wall_ns), NULL},
     {"last-drain", LV_F_U64, false, AT(last_drain), NULL},
     {"ended", LV_F_WINDOW, false, AT(ended), NULL},
@@ -119,6 +122,10 @@ void lv_meta_drop_artefact(struct lv_shard_meta *m, int32_t kind, const char *wh
         else
             m->artefact[kept++] = m->artefact[i];
     m->artefact_count = kept;
+}
+
+bool lv_meta_is_copy(const struct lv_shard_meta *m, const char *uuid) {
+    return m->own_uuid[0] && strcasecmp(m->own_uuid, uuid) != 0;
 }
 
 struct lv_piece *lv_meta_piece(struct lv_shard_meta *m, uint64_t number) {

@@ -243,22 +243,15 @@ static int ask_identity(struct driver *s, struct lv_act *a, const struct spr_dri
 }
 
 static struct lv_act *act_new(struct driver *s, const struct spr_driver_request *q, size_t host, int *code) {
-    struct lv_act *a = lv_alloc(sizeof *a);
+    struct lv_act *a = lv_act_new(s->d, q->verb, q->shard, q->vm, host, q->fence);
     *code = SPR_E_NOMEM;
     if (!a)
         return NULL;
-    a->d = lv_driver_ref(s->d);
-    a->job.run = lv_act_run;
-    a->job.destroy = lv_act_destroy;
-    a->job.host = &s->d->v->hosts[host];
-    a->verb = q->verb, a->kind = q->kind;
-    a->shard = q->shard, a->piece = q->piece, a->fence = q->fence;
+    a->kind = q->kind;
+    a->piece = q->piece;
     a->amounts = q->amounts;
-    a->target = host;
-    a->vm = lv_strdup(q->vm);
     a->first = !known_find(s, q->shard);
-    lv_domain_name(q->shard, q->vm, a->name);
-    if (a->vm && (*code = ask_identity(s, a, q)) == SPR_OK)
+    if ((*code = ask_identity(s, a, q)) == SPR_OK)
         return a;
     lv_act_destroy(&a->job);
     return NULL;
@@ -279,7 +272,7 @@ static int answer(struct driver *s, struct spr_time now, int64_t deadline, int c
 
 static int observe(struct driver *s, struct spr_time now, int64_t deadline, spr_ticket *out) {
     struct lv_gather *g = NULL;
-    int rc = lv_observe(s->d, s->desk, now, deadline, &g);
+    int rc = lv_observe(s->d, s->desk, s->fence, now, deadline, &g);
     if (rc < 0)
         return rc;
     *out = g->job.ticket;

@@ -38,7 +38,8 @@ struct lv_facts {
 
 /* The seat as this driver has it on a host. Touched on that host's act lane only. */
 struct lv_seat {
-    bool none;                /* the host has no secrets */
+    bool none;                /* the host has no secrets, */
+    uint64_t epoch;           /* as its connection of that number said */
     char uuid[LV_UUID];       /* ours, "" = we have none */
     uint64_t fence, turn;     /* as we wrote them */
     int64_t renewed_ns;       /* when it was last written */
@@ -57,6 +58,9 @@ struct lv_use {
 struct lv_driver_host {
     struct lv_facts facts;
     struct lv_seat seat;
+    atomic_bool acts;          /* the seat was ours when we looked last */
+    atomic_int expiring;       /* reservations whose time is up: jobs that give them back */
+    _Atomic uint64_t lowering; /* headroom shard whose placeholder is taken down to come up again, 0 = none */
     struct lv_use *use;
     size_t use_count, use_cap;
 };
@@ -74,6 +78,7 @@ struct lv_driver {
     uint64_t secret_turn; /* makes UUIDs of seats differ */
     uint64_t salt;
 };
+struct lv_seen;
 struct lv_driver *lv_driver_ref(struct lv_driver *d);
 void lv_driver_unref(struct lv_driver *d);
 
@@ -141,6 +146,7 @@ struct lv_act {
     virDomainPtr dom;          /* ours by its metadata, or NULL */
     struct lv_shard_meta meta; /* of dom */
     int64_t checked_ns;        /* when seat and fence were last seen to be ours */
+    bool expires;              /* a reservation is given back because its time is up, not because anybody asks */
     bool first;                /* nothing was known of the shard when this was asked */
     bool touched;              /* something may have been changed on the host */
     /* between turns */
@@ -155,6 +161,7 @@ struct lv_act {
     virDomainPtr moving; /* the VM, on the host that it leaves */
     virConnectPtr there; /* the host that it comes to */
     bool hold_was_up;    /* the placeholder had its memory */
+    bool moved_in;       /* it runs on the target, as the target says */
     /* promoting */
     size_t alive; /* host + 1 that has the primary running */
     /* the answer */
@@ -174,6 +181,9 @@ static inline struct lv_host *lv_target(const struct lv_act *a) { return &a->d->
 /* ---- turns (driver_turn.c) ---- */
 
 void lv_act_run(struct lv_job *job, virConnectPtr conn); /* lv_job.run on the target's act lane */
+/* A job with what every request has; it knows nothing of its identity yet. NULL: no memory. */
+struct lv_act *lv_act_new(struct lv_driver *d, int verb, uint64_t shard, const char *vm, size_t host, uint64_t fence);
+void lv_act_leave(struct lv_job *job);
 void lv_act_destroy(struct lv_job *job);
 /*
  * Right before every call that changes something: is it still ours to change? Looked up again when more than a third of
@@ -184,11 +194,14 @@ int lv_guard(struct lv_act *a, virConnectPtr conn);
 int lv_guard_ours(struct lv_act *a, virConnectPtr conn);
 /* Write a->meta into the domain. SPR_OK, or the job has failed. */
 int lv_meta_save(struct lv_act *a, virConnectPtr conn);
-/* The domain of this shard, or NULL with *code SPR_E_NOT_FOUND (nothing), SPR_E_EXISTS (not ours) or an error told. */
+/* The domain of this shard, by its name or (renamed) by its metadata, or NULL with *code SPR_E_NOT_FOUND (nothing),
+ * SPR_E_EXISTS (not ours) or an error told. */
 virDomainPtr lv_find_ours(virConnectPtr conn, uint64_t shard, const char *vm, struct lv_shard_meta *meta, int *code,
                           char why[LV_WHY]);
-/* Metadata of a domain as it is written on the host. SPR_E_NOT_FOUND: it has none of ours. */
+/* Metadata of a domain as it is written on the host. SPR_E_NOT_FOUND: it has none of ours, or a copy of another's. */
 int lv_meta_read(virDomainPtr dom, struct lv_shard_meta *out, char why[LV_WHY]);
+/* Somebody renamed it: before it is defined anew it is called as shards are. SPR_OK or the job has failed. */
+int lv_name_back(struct lv_act *a, virConnectPtr conn);
 /* As lv_job_fail_libvirt; a full disk is SPR_E_CAPACITY. `act` says what was tried. */
 void lv_fail(struct lv_act *a, const char *what, const char *of);
 /* Flags for a change that must survive a restart of the guest and count at once. */
@@ -204,6 +217,9 @@ extern void (*_Atomic lv_between)(struct lv_act *a);
 
 /* SPR_OK: it is ours. SPR_AGAIN: the job waits for it. Else the job has failed. */
 int lv_seat_take(struct lv_act *a, virConnectPtr conn);
+/* Of libvirt's last error on this thread: there is no driver for secrets at all. One that cannot be reached says
+ * something else. */
+bool lv_lacks_secrets(void);
 /* No shard of anybody's is left there: give it back. */
 void lv_seat_leave(struct lv_act *a, virConnectPtr conn);
 
@@ -218,7 +234,9 @@ void lv_primary_clear(struct lv_primary *p);
 /* RESERVE's definition: a placeholder by the shard's name, with its metadata (driver_hold.c). a->dom is it then. */
 int lv_define_hold(struct lv_act *a, virConnectPtr conn);
 lv_verb lv_allocate_hold; /* ALLOCATE of headroom */
-/* What is held of a headroom shard has changed: make its placeholder that large (driver_hold.c). */
+/* Its placeholder takes its memory, and has none: it was killed. SPR_OK or the job has failed (driver_hold.c). */
+int lv_hold_up(struct lv_act *a, virConnectPtr conn);
+/* What is held of a headroom shard has changed: make its placeholder that large, or leave it as it is. */
 int lv_hold_resize(struct lv_act *a, virConnectPtr conn);
 /* Note the growth a->piece in a->meta, in that phase. SPR_OK or the job has failed. */
 int lv_piece_add(struct lv_act *a, int32_t phase);
@@ -234,6 +252,9 @@ struct spr_amounts lv_allowed(const struct lv_shard_meta *m);
 /* Limits of CPU and memory on the domain, live and in its definition. `share` of the CPU, 1 = all (driver_amounts.c).
  */
 int lv_limit(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *to, double share);
+#define LV_IDLE_SHARE 0.1 /* of its CPU is what a guest gets that is warm and runs idle */
+/* All that the shard may use, as it waits or serves. */
+int lv_limit_now(struct lv_act *a, virConnectPtr conn);
 /* Pending piece a->piece becomes ready (driver_amounts.c). */
 void lv_piece_ready(struct lv_act *a);
 /* The pool, active; NULL: the job has failed (driver_disks.c). */
@@ -243,6 +264,8 @@ int lv_disks_note(struct lv_act *a, virConnectPtr conn);
 int lv_disks_make(struct lv_act *a, virConnectPtr conn);
 /* Delete what the metadata says was made for the shard. SPR_OK or the job has failed. */
 int lv_disks_remove(struct lv_act *a, virConnectPtr conn);
+/* Reservations on that host whose time is up are given back, if this driver acts there (driver_release.c). */
+void lv_expire(struct lv_driver *d, size_t host, const struct lv_seen *seen, size_t count, uint64_t fence);
 /* Take the whole shard away: process, disks, definition (driver_release.c). SPR_OK or the job has failed. */
 int lv_remove(struct lv_act *a, virConnectPtr conn);
 /* Reads ahead for as long as `seconds` allow by the budget; true when there is nothing left to read
@@ -256,6 +279,7 @@ void lv_ahead_free(struct lv_act *a);
 /* Can the primary come here (a->primary.live)? All that stands in the way is one text. SPR_OK or the job has failed
  * (driver_headroom.c). */
 int lv_headroom_look(struct lv_act *a, virConnectPtr conn);
+double lv_memory_free(virConnectPtr conn);                          /* bytes on the host, 0 = not known */
 bool lv_disks_are_shared(const char *shared, const char *live_xml); /* all that it writes to */
 
 /* One migration: what anybody may ask about it (driver_move.c). */
@@ -281,6 +305,7 @@ int lv_move_begin(struct lv_act *a);
 struct lv_move *lv_move_of(struct spr_libvirt *v, uint64_t shard);
 void lv_move_look(struct lv_act *a);                                   /* read its progress, from the source */
 void lv_move_measure(struct lv_act *a, virDomainPtr dom);              /* read what it came to, from the target */
+bool lv_move_runs(struct spr_libvirt *v, uint64_t shard);              /* it has one that has not ended */
 bool lv_move_is(struct spr_libvirt *v, struct lv_move *m, bool ended); /* over, or ended */
 /* It has ended; code below 0 = it failed. */
 void lv_move_end(struct spr_libvirt *v, struct lv_move *m, int code, const char *text);
@@ -312,6 +337,7 @@ struct lv_seen {
     int32_t kind, state;
     struct spr_amounts ready, pending, draining, used;
     double warmness;
+    int64_t expires_wall_ns; /* a reservation that is not allocated ends then, 0 = it is none */
 };
 struct lv_gather {
     struct lv_job job; /* first; the desk's: over when all hosts answered, or when it is closed */
@@ -324,10 +350,11 @@ struct lv_gather {
     size_t waits;        /* hosts that did not answer yet */
     int64_t due_mono_ns; /* the caller's clock: not waited for any longer */
     bool nomem, ended;
+    uint64_t fence;         /* of who asks */
     struct lv_gather *next; /* the asker's */
 };
 /* Ask all hosts. SPR_OK (*out has a reference for the asker), or nothing was asked. */
-int lv_observe(struct lv_driver *d, struct lv_desk *desk, struct spr_time now, int64_t deadline_mono_ns,
+int lv_observe(struct lv_driver *d, struct lv_desk *desk, uint64_t fence, struct spr_time now, int64_t deadline_mono_ns,
                struct lv_gather **out);
 /* Hosts that did not answer by now are not waited for. */
 void lv_gather_close(struct lv_gather *g);

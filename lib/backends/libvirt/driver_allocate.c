@@ -46,7 +46,7 @@ static int define(struct lv_act *a, virConnectPtr conn, bool bandwidth) {
     int rc = disks ? lv_fits_host(a, conn, &how.amounts) : SPR_E_NOMEM;
     if (rc == SPR_OK && (rc = lv_domain_derive(a->primary.xml, &how, &xml, why)) < 0)
         lv_job_fail(&a->job, rc, "%s", why);
-    if (rc == SPR_OK && (rc = lv_guard_ours(a, conn)) == SPR_OK) {
+    if (rc == SPR_OK && (rc = lv_name_back(a, conn)) == SPR_OK && (rc = lv_guard_ours(a, conn)) == SPR_OK) {
         virDomainPtr dom = virDomainDefineXMLFlags(conn, xml, VIR_DOMAIN_DEFINE_VALIDATE);
         if (dom)
             virDomainFree(dom);
@@ -137,9 +137,14 @@ static void undo(struct lv_act *a, virConnectPtr conn, bool reserved) {
     a->job.code = told.code, a->job.outcome = told.outcome;
 }
 
+/* Its guest was defined, but has no process: whoever made it died in between, or the host did. It never ran. */
+static bool was_cut_off(struct lv_act *a, const struct lv_piece *p) {
+    return p && p->phase == LV_PHASE_ALLOCATED && a->meta.phase == LV_PHASE_ALLOCATED && !lv_runs(a->dom);
+}
+
 void lv_allocate(struct lv_act *a, virConnectPtr conn) {
     struct lv_piece *p = a->dom ? lv_meta_piece(&a->meta, a->piece) : NULL;
-    bool reserved = a->dom != NULL;
+    bool reserved = a->dom != NULL, cut = was_cut_off(a, p);
     if (a->kind == SPR_SHARD_HEADROOM) {
         lv_allocate_hold(a, conn);
         return;
@@ -147,9 +152,9 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
     a->began_ns = a->began_ns ? a->began_ns : lv_clock_ns();
     if (p && p->phase >= LV_PHASE_ALLOCATED)
         a->held = p->amounts;
-    if ((p && p->phase >= LV_PHASE_ALLOCATED) || (reserved && lv_window_has(&a->meta.ended, a->piece)))
+    if ((p && p->phase >= LV_PHASE_ALLOCATED && !cut) || (reserved && lv_window_has(&a->meta.ended, a->piece)))
         return; /* asked twice */
-    if (reserved && a->meta.phase != LV_PHASE_RESERVED) {
+    if (reserved && a->meta.phase != LV_PHASE_RESERVED && !cut) {
         lv_resize(a, conn);
         return;
     }
@@ -162,6 +167,8 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
                     a->vm, a->meta.vm_uuid, a->primary.uuid);
         return;
     }
+    if (cut)
+        a->amounts = lv_allowed(&a->meta); /* growths that came meanwhile are part of it */
     int rc = reserved ? SPR_OK : lv_define_hold(a, conn);
     if (rc == SPR_OK && !lv_meta_piece(&a->meta, a->piece))
         rc = lv_piece_add(a, LV_PHASE_RESERVED);
@@ -169,6 +176,7 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
         undo(a, conn, reserved);
     if (rc < 0)
         return;
-    a->held = a->amounts;
+    p = lv_meta_piece(&a->meta, a->piece);
+    a->held = p ? p->amounts : a->amounts;
     lv_measured(a, &lv_here(a)->facts.allocate_s, (double)(lv_clock_ns() - a->began_ns) * 1e-9);
 }

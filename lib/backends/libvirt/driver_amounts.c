@@ -91,9 +91,15 @@ int lv_limit(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *to,
         if (rc == SPR_OK)
             rc = set_quota(a, conn, fmin(to->of[SPR_CPU], vcpus) * share, vcpus);
     }
-    if (rc == SPR_OK && share >= 1 && to->of[SPR_MEMORY] > 0)
+    if (rc == SPR_OK && to->of[SPR_MEMORY] > 0)
         rc = set_memory(a, conn, to->of[SPR_MEMORY]);
     return rc;
+}
+
+int lv_limit_now(struct lv_act *a, virConnectPtr conn) {
+    struct spr_amounts all = lv_allowed(&a->meta);
+    bool idle = a->meta.phase == LV_PHASE_WARM && a->meta.warm == SPR_LIBVIRT_WARM_RUNNING;
+    return lv_limit(a, conn, &all, idle ? LV_IDLE_SHARE : 1);
 }
 
 /* ---- growing and shrinking ---- */
@@ -114,7 +120,7 @@ static int apply(struct lv_act *a, virConnectPtr conn) {
     struct spr_amounts now = lv_allowed(&a->meta);
     if (a->meta.kind == SPR_SHARD_HEADROOM)
         return lv_amounts_any(&now) ? lv_hold_resize(a, conn) : SPR_OK;
-    return is_made(a) ? lv_limit(a, conn, &now, 1) : SPR_OK;
+    return is_made(a) ? lv_limit_now(a, conn) : SPR_OK;
 }
 
 static void shrink_piece(struct lv_act *a, virConnectPtr conn, struct lv_piece *p) {
@@ -133,8 +139,11 @@ void lv_resize(struct lv_act *a, virConnectPtr conn) {
     }
     if (p)
         shrink_piece(a, conn, p);
-    if (p || lv_window_has(&a->meta.ended, a->piece))
+    if (p || lv_window_has(&a->meta.ended, a->piece)) {
+        if (a->job.outcome != SPR_FAILED)
+            lv_hold_up(a, conn);
         return;
+    }
     if (lv_piece_add(a, a->meta.phase == LV_PHASE_RESERVED ? LV_PHASE_RESERVED : LV_PHASE_ALLOCATED) < 0)
         return;
     struct spr_amounts all = lv_allowed(&a->meta);
@@ -208,7 +217,8 @@ static void wait_for_flows(struct lv_act *a, virConnectPtr conn) {
     if ((double)(now - a->step_ns) >= 2 * idle * 1e9 && a->lowered > 0.3) {
         a->lowered -= 0.25;
         a->step_ns = now;
-        if (lv_limit(a, conn, &a->meta.draining, a->lowered) < 0)
+        struct spr_amounts cpu = {.of = {[SPR_CPU] = a->meta.draining.of[SPR_CPU]}};
+        if (lv_limit(a, conn, &cpu, a->lowered) < 0)
             return;
     }
     lv_job_again(&a->job, pause);

@@ -101,7 +101,7 @@ static void ask_bridges(struct asked *q, virConnectPtr conn) {
 }
 
 /* What nobody uses, and what the page cache would give back. */
-static double memory_free(virConnectPtr conn) {
+double lv_memory_free(virConnectPtr conn) {
     virNodeMemoryStats of[16];
     int n = 0;
     double kib = 0;
@@ -273,7 +273,7 @@ static int ask(struct lv_act *a, virConnectPtr conn, struct asked *q, const stru
                                        .shared = (const char *const *)q->shared.of,
                                        .shared_count = q->shared.count,
                                        .cache_is_safe = true};
-    q->t.memory_free = memory_free(conn);
+    q->t.memory_free = lv_memory_free(conn);
     if (q->t.memory_free > 0)
         q->t.memory_free += memory_held(a);
     return SPR_OK;

@@ -3,9 +3,9 @@
  * RESERVE: the shard's name on the host, as a placeholder that never runs. For headroom it may take its memory at once
  * (hold_on_host); for a replica the definition is replaced by the guest's when it is allocated.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "driver.h"
 
@@ -59,12 +59,6 @@ int lv_piece_add(struct lv_act *a, int32_t phase) {
 
 /* ---- the placeholder ---- */
 
-static int64_t wall_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (int64_t)t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 static int new_meta(struct lv_act *a) {
     struct lv_shard_meta *m = &a->meta;
     lv_meta_clear(m);
@@ -73,7 +67,8 @@ static int new_meta(struct lv_act *a) {
     m->kind = a->kind;
     m->phase = LV_PHASE_RESERVED;
     m->warm = a->d->o.warm;
-    m->expires_wall_ns = wall_ns() + (int64_t)(a->d->o.reserve_ttl_s * 1e9);
+    m->holds_memory = a->kind == SPR_SHARD_HEADROOM && a->d->o.hold_on_host;
+    m->expires_wall_ns = lv_wall_ns() + (int64_t)(a->d->o.reserve_ttl_s * 1e9);
     snprintf(m->vm_uuid, LV_UUID, "%s", a->primary.uuid);
     if (lv_meta_text(&m->vm, a->vm) < 0 || lv_meta_text(&m->owner, a->d->o.owner) < 0) {
         lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");
@@ -91,19 +86,20 @@ int lv_start_paused(virDomainPtr dom) {
     return virDomainCreate(dom) < 0 ? -1 : virDomainSuspend(dom);
 }
 
-static bool takes_memory(const struct lv_act *a) { return a->kind == SPR_SHARD_HEADROOM && a->d->o.hold_on_host; }
-
 static int define(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *how) {
     char why[LV_WHY] = "", *xml = NULL;
     how->meta = &a->meta;
-    how->allocated = takes_memory(a);
+    how->allocated = a->meta.holds_memory;
+    snprintf(a->meta.own_uuid, LV_UUID, "%s", how->uuid);
     int rc = lv_domain_placeholder(how, &xml, why);
     if (rc < 0) {
         lv_job_fail(&a->job, rc, "%s", why);
         return rc;
     }
     virDomainPtr dom = NULL;
-    rc = lv_guard(a, conn);
+    rc = lv_name_back(a, conn);
+    if (rc == SPR_OK)
+        rc = lv_guard(a, conn);
     if (rc == SPR_OK && !(dom = virDomainDefineXMLFlags(conn, xml, VIR_DOMAIN_DEFINE_VALIDATE))) {
         lv_fail(a, "defining a hold for VM", a->vm);
         rc = a->job.code;
@@ -118,7 +114,7 @@ static int define(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *h
 }
 
 static int start(struct lv_act *a, virConnectPtr conn) {
-    if (!takes_memory(a))
+    if (!a->meta.holds_memory || lv_runs(a->dom))
         return SPR_OK;
     int rc = lv_guard(a, conn);
     if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
@@ -126,6 +122,15 @@ static int start(struct lv_act *a, virConnectPtr conn) {
         rc = a->job.code;
     }
     return rc;
+}
+
+/* Is there room for what it is to have more? Where that is not known QEMU finds out. */
+static int has_room(struct lv_act *a, virConnectPtr conn, double bytes, double now) {
+    double more = a->meta.holds_memory ? bytes - now : 0, left = lv_memory_free(conn);
+    if (more <= 0 || left <= 0 || more <= left)
+        return SPR_OK;
+    lv_job_fail(&a->job, SPR_E_CAPACITY, "%s cannot hold %.0f bytes more, the host has %.0f left", a->name, more, left);
+    return SPR_E_CAPACITY;
 }
 
 int lv_define_hold(struct lv_act *a, virConnectPtr conn) {
@@ -136,6 +141,8 @@ int lv_define_hold(struct lv_act *a, virConnectPtr conn) {
     int rc = lv_fits_host(a, conn, &how.amounts);
     if (rc == SPR_OK && fresh)
         rc = new_meta(a);
+    if (rc == SPR_OK)
+        rc = has_room(a, conn, how.amounts.of[SPR_MEMORY], 0);
     lv_uuid_derive(a->shard, a->primary.uuid, uuid);
     how.uuid = uuid;
     if (rc == SPR_OK)
@@ -149,18 +156,57 @@ int lv_define_hold(struct lv_act *a, virConnectPtr conn) {
     return rc;
 }
 
+int lv_hold_up(struct lv_act *a, virConnectPtr conn) {
+    return lv_move_runs(a->d->v, a->shard) ? SPR_OK : start(a, conn); /* down for a VM that moves in */
+}
+
+/* Back to the definition that was there, with its memory where it had it. The reason that is told is the first one. */
+static void put_back(struct lv_act *a, virConnectPtr conn, const char *xml, bool ran) {
+    struct lv_job told = a->job;
+    if (told.code == SPR_E_FENCED || told.code == SPR_E_BUSY || virConnectIsAlive(conn) != 1)
+        return; /* somebody else's turn, or nobody hears us */
+    virDomainPtr dom = lv_guard_ours(a, conn) == SPR_OK ? virDomainDefineXML(conn, xml) : NULL;
+    bool held = dom && (!ran || lv_runs(dom) || (lv_guard(a, conn) == SPR_OK && lv_start_paused(dom) == 0));
+    if (dom)
+        virDomainFree(dom);
+    const char *reason = strstr(told.text, ": "); /* behind the host's name; libvirt's may be long, so it goes last */
+    lv_job_fail(&a->job, told.code, "what it held before %s: %s", held ? "is held again" : "could not be taken again",
+                reason ? reason + 2 : told.text);
+}
+
+/*
+ * A placeholder's memory is taken when it starts, so another size means another start. The old one is asked back where
+ * that fails; one that only changes its share of CPU runs on.
+ */
+static int replace(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *how, const struct lv_domain *old,
+                   const char *xml) {
+    bool ran = lv_runs(a->dom), same = ceil(how->amounts.of[SPR_MEMORY] / 1024) * 1024 == old->memory;
+    int rc = has_room(a, conn, how->amounts.of[SPR_MEMORY], ran ? old->memory : 0);
+    if (rc < 0)
+        return rc;
+    atomic_store(&lv_here(a)->lowering, a->shard);
+    if (ran && !(same && a->meta.holds_memory) && (rc = lv_guard_ours(a, conn)) == SPR_OK &&
+        virDomainDestroy(a->dom) < 0) {
+        lv_fail(a, "making room for another hold:", a->name);
+        rc = a->job.code;
+    }
+    if (rc == SPR_OK && ((rc = define(a, conn, how)) < 0 || (rc = start(a, conn)) < 0))
+        put_back(a, conn, xml, ran);
+    atomic_store(&lv_here(a)->lowering, 0);
+    return rc;
+}
+
 int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
     struct lv_domain d = {0};
     char why[LV_WHY] = "", uuid[LV_UUID], *xml = virDomainGetXMLDesc(a->dom, VIR_DOMAIN_XML_INACTIVE);
-    if (!xml) {
+    int rc = xml ? lv_domain_read(xml, &d, why) : SPR_E_IO;
+    if (!xml)
         lv_fail(a, "reading", a->name);
-        return a->job.code;
-    }
-    int rc = lv_domain_read(xml, &d, why);
-    free(xml);
-    if (rc < 0) {
+    else if (rc < 0)
         lv_job_fail(&a->job, rc, "%s", why);
-        return rc;
+    if (rc < 0) {
+        free(xml);
+        return a->job.code;
     }
     struct spr_amounts all = lv_allowed(&a->meta);
     lv_amounts_add(&all, &a->meta.draining, 1);
@@ -172,14 +218,11 @@ int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
     how.uuid = uuid;
     a->meta.fence = a->fence;
     rc = lv_fits_host(a, conn, &how.amounts);
-    if (rc == SPR_OK && lv_runs(a->dom) && (rc = lv_guard_ours(a, conn)) == SPR_OK && virDomainDestroy(a->dom) < 0) {
-        lv_fail(a, "making room for a larger hold:", a->name);
-        rc = a->job.code;
-    }
     if (rc == SPR_OK)
-        rc = define(a, conn, &how);
+        rc = replace(a, conn, &how, &d, xml);
     lv_domain_clear(&d);
-    return rc == SPR_OK ? start(a, conn) : rc;
+    free(xml);
+    return rc;
 }
 
 /* ---- verbs ---- */
@@ -192,8 +235,10 @@ static bool known(struct lv_act *a) {
 }
 
 void lv_reserve(struct lv_act *a, virConnectPtr conn) {
-    if (known(a))
-        return; /* asked twice */
+    if (known(a)) { /* asked twice */
+        lv_hold_up(a, conn);
+        return;
+    }
     if (!a->primary.xml) {
         lv_find_primary(a);
         return;
@@ -209,8 +254,10 @@ void lv_reserve(struct lv_act *a, virConnectPtr conn) {
 
 /* Headroom is ready as soon as it is committed: there is nothing to warm. */
 void lv_allocate_hold(struct lv_act *a, virConnectPtr conn) {
-    if (a->dom && lv_window_has(&a->meta.ended, a->piece))
+    if (a->dom && lv_window_has(&a->meta.ended, a->piece)) {
+        lv_hold_up(a, conn);
         return;
+    }
     if (!a->primary.xml) {
         lv_find_primary(a);
         return;
@@ -225,6 +272,8 @@ void lv_allocate_hold(struct lv_act *a, virConnectPtr conn) {
             return;
         p = lv_meta_piece(&a->meta, a->piece);
     }
+    if (lv_hold_up(a, conn) < 0)
+        return;
     a->held = p->amounts;
     lv_piece_ready(a);
     a->meta.phase = LV_PHASE_WARM;

@@ -12,22 +12,25 @@
 
 enum step { BEGIN, GO, FINISH, FOLLOW };
 
-#define POLL_S 0.05
+#define POLL_S       0.05
+#define LOOK_AGAIN_S 0.5 /* for a host that cannot be asked what has become of a move */
 
 static struct lv_host *source(const struct lv_act *a) { return &a->d->v->hosts[a->primary.host]; }
 
+static void finish_run(struct lv_job *job, virConnectPtr conn);
+
 static void back_to_target(struct lv_act *a, enum step step) {
     a->step = step;
-    a->job.run = lv_act_run;
-    a->job.unconnected_too = false;
+    a->job.run = step == FINISH ? finish_run : lv_act_run;
+    a->job.unconnected_too = step == FINISH;
     lv_job_move(&a->job, lv_target(a), LV_ACT);
 }
 
 /* ---- the hold ---- */
 
 static int hold_down(struct lv_act *a, virConnectPtr conn) {
-    a->hold_was_up = lv_runs(a->dom);
-    if (!a->hold_was_up)
+    a->hold_was_up = a->meta.holds_memory || lv_runs(a->dom);
+    if (!lv_runs(a->dom))
         return SPR_OK;
     int rc = lv_guard_ours(a, conn);
     if (rc == SPR_OK && virDomainDestroy(a->dom) < 0) {
@@ -149,12 +152,13 @@ static void go(struct lv_act *a, virConnectPtr conn) {
         lv_job_fail(&a->job, SPR_E_NOT_FOUND, "shard %llu went away", (unsigned long long)a->shard);
         return;
     }
-    if (hold_down(a, conn) < 0 || lv_guard_ours(a, conn) < 0)
-        return;
-    if (lv_move_begin(a) < 0) {
+    atomic_store(&lv_here(a)->lowering, a->shard);
+    int rc = hold_down(a, conn);
+    if (rc == SPR_OK && ((rc = lv_guard_ours(a, conn)) < 0 || (rc = lv_move_begin(a)) < 0))
         hold_up(a, conn);
+    atomic_store(&lv_here(a)->lowering, 0);
+    if (rc < 0)
         return;
-    }
     a->tries = 0;
     a->job.run = watch_run;
     a->job.ends_itself = true; /* cancelled or late: it is stopped, and the hold comes back */
@@ -162,19 +166,23 @@ static void go(struct lv_act *a, virConnectPtr conn) {
     lv_job_move(&a->job, source(a), LV_LOOK);
 }
 
-/* The call may have failed at our end only: the VM is where it runs. */
-static bool is_here(struct lv_act *a, virConnectPtr conn) {
+/* The call may have failed at our end only: the VM is where it runs. 1 or 0; -1: the host does not say. */
+static int is_here(struct lv_act *a, virConnectPtr conn) {
     virDomainPtr dom = virDomainLookupByUUIDString(conn, a->primary.uuid);
-    bool runs = dom && lv_state(dom, NULL) == VIR_DOMAIN_RUNNING;
-    if (dom && (runs || a->move->code == SPR_OK))
+    bool none = !dom && virGetLastErrorCode() == VIR_ERR_NO_DOMAIN;
+    int state = dom ? lv_state(dom, NULL) : -1;
+    bool here = state == VIR_DOMAIN_RUNNING || a->move->code == SPR_OK;
+    if (dom && here)
         lv_move_measure(a, dom);
     if (dom)
         virDomainFree(dom);
-    return runs || a->move->code == SPR_OK;
+    return here ? 1 : none || state >= 0 ? 0 : -1;
 }
 
 static void came_to_nothing(struct lv_act *a, virConnectPtr conn) {
     struct lv_move *m = a->move;
+    if (!a->dom)
+        a->hold_was_up = false; /* it was released meanwhile */
     bool asked = atomic_load(&m->stop), held = hold_up(a, conn);
     int code = asked ? SPR_E_CANCELLED : m->code;
     lv_job_fail(&a->job, code, "VM '%s' stays on %s: %s%s", a->vm, source(a)->id, m->text,
@@ -184,12 +192,32 @@ static void came_to_nothing(struct lv_act *a, virConnectPtr conn) {
 }
 
 static void finish(struct lv_act *a, virConnectPtr conn) {
-    if (is_here(a, conn))
+    if (a->moved_in)
         arrived(a, conn);
     else
         came_to_nothing(a, conn);
-    lv_move_end(a->d->v, a->move, a->job.outcome == SPR_DONE ? SPR_OK : a->job.code, a->job.text);
-    lv_move_leave(a);
+    if (!a->moved_in || virConnectIsAlive(conn) == 1) /* else what is left of the hold is looked at again */
+        lv_move_end(a->d->v, a->move, a->moved_in ? SPR_OK : a->job.code, a->job.text);
+}
+
+/*
+ * What became of it the target says, and nobody else: while that host cannot be asked it is not known, however the call
+ * ended at this end, and it is asked again until the hosts are closed. Whoever waits is told when his time is up.
+ */
+static void finish_run(struct lv_job *job, virConnectPtr conn) {
+    struct lv_act *a = (struct lv_act *)job;
+    int here = conn ? is_here(a, conn) : -1;
+    a->moved_in = here > 0;
+    if (here >= 0)
+        lv_act_run(job, conn);
+    if (job->again)
+        return;
+    if (here < 0 || (job->outcome != SPR_DONE && virConnectIsAlive(conn) != 1)) {
+        lv_job_again(job, LOOK_AGAIN_S);
+        return;
+    }
+    if (!lv_move_is(a->d->v, a->move, true)) /* the hold is somebody else's now; the VM is where it is all the same */
+        lv_move_end(a->d->v, a->move, a->moved_in ? SPR_OK : job->code, job->text);
 }
 
 /* Asked twice at once: the second answer is the first one's. */

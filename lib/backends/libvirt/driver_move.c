@@ -169,6 +169,12 @@ struct lv_move *lv_move_of(struct spr_libvirt *v, uint64_t shard) {
     return found;
 }
 
+bool lv_move_runs(struct spr_libvirt *v, uint64_t shard) {
+    struct lv_move *m = lv_move_of(v, shard);
+    unref(m);
+    return m != NULL;
+}
+
 bool lv_move_is(struct spr_libvirt *v, struct lv_move *m, bool ended) {
     pthread_mutex_lock(&v->lock);
     bool is = ended ? m->ended : m->over;
@@ -220,11 +226,12 @@ void lv_move_measure(struct lv_act *a, virDomainPtr dom) { read_stats(a, dom, tr
 
 void lv_move_leave(struct lv_act *a) {
     struct lv_move *m = a->move;
-    if (m && a->moving) { /* the job is over before its migration is: the hosts were closed */
-        if (!lv_move_is(a->d->v, m, false))
+    if (m && a->moving && !lv_move_is(a->d->v, m, true)) { /* the hosts were closed before it was known to be over */
+        bool over = lv_move_is(a->d->v, m, false);
+        if (!over)
             virDomainAbortJob(a->moving);
-        if (!lv_move_is(a->d->v, m, true))
-            lv_move_end(a->d->v, m, SPR_E_CANCELLED, "given up");
+        lv_move_end(a->d->v, m, over && m->code == SPR_OK ? SPR_OK : SPR_E_CANCELLED,
+                    "the hosts were closed before it was known what became of it");
     }
     if (a->moving)
         virDomainFree(a->moving);

@@ -85,10 +85,22 @@ static void measure_use(struct lv_driver_host *h, virDomainPtr dom, struct lv_se
     s->used.of[SPR_MEMORY] = (double)info.memory * 1024;
 }
 
+/*
+ * Is headroom held? By its definition, where nothing more was asked; else by its placeholder's memory, which may be
+ * down for a moment or for as long as the VM moves in. (Looked at in this order: whoever takes it down says so first,
+ * and is done only when it is up again or the move is known.)
+ */
+static bool is_held(struct spr_libvirt *v, struct lv_driver_host *h, virDomainPtr dom, const struct lv_shard_meta *m) {
+    if (!m->holds_memory || lv_runs(dom) || atomic_load(&h->lowering) == m->id)
+        return true;
+    return lv_move_runs(v, m->id) || lv_runs(dom);
+}
+
 /* A shard that was ready and whose guest is gone (killed, or its host lost power) has nothing ready any more. */
-static int read_shard(struct lv_driver_host *h, virDomainPtr dom, const struct lv_shard_meta *m, struct lv_seen *s) {
-    bool rests = m->kind == SPR_SHARD_HEADROOM;
-    bool usable = rests || m->phase <= LV_PHASE_WARMING || lv_runs(dom) || has_saved_image(dom);
+static int read_shard(struct spr_libvirt *v, struct lv_driver_host *h, virDomainPtr dom, const struct lv_shard_meta *m,
+                      struct lv_seen *s) {
+    bool usable = m->phase <= LV_PHASE_WARMING ||
+                  (m->kind == SPR_SHARD_HEADROOM ? is_held(v, h, dom, m) : lv_runs(dom) || has_saved_image(dom));
     s->id = m->id;
     s->fence = m->fence;
     s->kind = m->kind;
@@ -102,6 +114,7 @@ static int read_shard(struct lv_driver_host *h, virDomainPtr dom, const struct l
     for (int32_t i = 0; i < m->piece_count; i++)
         lv_amounts_add(&s->pending, &m->piece[i].amounts, 1);
     s->state = state_of(m, dom, usable);
+    s->expires_wall_ns = m->phase == LV_PHASE_RESERVED ? m->expires_wall_ns : 0;
     measure_use(h, dom, s);
     return s->vm ? SPR_OK : SPR_E_NOMEM;
 }
@@ -137,7 +150,7 @@ static int read_one(struct lv_driver *d, struct lv_driver_host *h, virDomainPtr 
     char why[LV_WHY] = "";
     int rc = lv_meta_read(dom, &m, why);
     if (rc == SPR_OK) {
-        rc = read_shard(h, dom, &m, out);
+        rc = read_shard(d->v, h, dom, &m, out);
         lv_meta_clear(&m);
         return rc < 0 ? rc : 1;
     }
@@ -164,12 +177,13 @@ static void look_at_means(struct lv_driver *d, struct lv_facts *f, virConnectPtr
     } else {
         virStoragePoolFree(pool);
     }
-    int secrets = virConnectNumOfSecrets(conn);
-    n.no_secrets = secrets < 0 && (virGetLastErrorCode() == VIR_ERR_NO_SUPPORT);
+    bool secrets = virConnectNumOfSecrets(conn) >= 0;
+    n.no_secrets = !secrets && lv_lacks_secrets();
     pthread_mutex_lock(&d->lock);
     f->looked = true;
     f->no_pool = n.no_pool;
-    f->no_secrets |= n.no_secrets;
+    if (secrets || n.no_secrets)
+        f->no_secrets = n.no_secrets;
     memcpy(f->pool_why, n.pool_why, sizeof f->pool_why);
     pthread_mutex_unlock(&d->lock);
 }
@@ -230,6 +244,7 @@ static void look_run(struct lv_job *job, virConnectPtr conn) {
         return;
     }
     look_at_means(l->g->d, &h->facts, conn);
+    lv_expire(l->g->d, job->host->index, list, count, l->g->fence);
     hand_in(l->g, job->host->index, list, count);
 }
 
@@ -259,11 +274,12 @@ static struct lv_gather *gather_new(struct lv_driver *d, struct spr_time now) {
     return g;
 }
 
-int lv_observe(struct lv_driver *d, struct lv_desk *desk, struct spr_time now, int64_t deadline_mono_ns,
+int lv_observe(struct lv_driver *d, struct lv_desk *desk, uint64_t fence, struct spr_time now, int64_t deadline_mono_ns,
                struct lv_gather **out) {
     struct lv_gather *g = gather_new(d, now);
     if (!g)
         return SPR_E_NOMEM;
+    g->fence = fence;
     lv_desk_accept(desk, &g->job, now, deadline_mono_ns);
     for (size_t i = 0; i < d->v->host_count; i++) {
         struct look *l = lv_alloc(sizeof *l);

@@ -68,13 +68,40 @@ static void release_piece(struct lv_act *a, virConnectPtr conn) {
         if (lv_hold_resize(a, conn) < 0)
             return;
     } else if (p && a->meta.phase != LV_PHASE_RESERVED && lv_amounts_any(&left)) {
-        if (lv_limit(a, conn, &left, 1) < 0)
+        if (lv_limit_now(a, conn) < 0)
             return;
     }
     lv_meta_save(a, conn);
 }
 
+/* ---- reservations whose time is up ---- */
+
+/* The wall clocks of two controllers may differ by a lease; the hosts' clocks are not asked. */
+static bool is_over(const struct lv_driver *d, int64_t expires_wall_ns) {
+    return expires_wall_ns > 0 && (double)(lv_wall_ns() - expires_wall_ns) > d->o.lease_s * 1e9;
+}
+
+void lv_expire(struct lv_driver *d, size_t host, const struct lv_seen *seen, size_t count, uint64_t fence) {
+    struct lv_driver_host *h = &d->host[host];
+    if (!atomic_load(&h->acts) || atomic_load(&h->expiring)) /* who only looks changes nothing */
+        return;
+    for (size_t i = 0; i < count; i++) {
+        struct lv_act *a = is_over(d, seen[i].expires_wall_ns)
+                               ? lv_act_new(d, SPR_DRIVER_RELEASE, seen[i].id, seen[i].vm, host, fence)
+                               : NULL;
+        if (!a)
+            continue; /* not yet, or there is no memory: the next look is soon */
+        a->expires = true;
+        a->job.deadline_ns = INT64_MAX;
+        atomic_fetch_add(&h->expiring, 1);
+        if (lv_lane_put(&d->v->hosts[host], LV_ACT, &a->job) < 0)
+            lv_act_destroy(&a->job);
+    }
+}
+
 void lv_release(struct lv_act *a, virConnectPtr conn) {
+    if (a->expires && (!a->dom || a->meta.phase != LV_PHASE_RESERVED || !is_over(a->d, a->meta.expires_wall_ns)))
+        return; /* gone, or somebody went on with it */
     if (lv_migration_ends(a))
         return;
     if (!a->dom)

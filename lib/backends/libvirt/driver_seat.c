@@ -58,6 +58,32 @@ static bool fails(struct lv_act *a, const char *what) {
     return false;
 }
 
+bool lv_lacks_secrets(void) {
+    const virError *e = virGetLastError();
+    return e && (e->code == VIR_ERR_NO_SUPPORT ||
+                 (e->code == VIR_ERR_NO_CONNECT && e->message && strstr(e->message, "secret://")));
+}
+
+/* What was found out holds for this connection: a daemon that is started anew may have what it lacked. */
+static void has_none(struct lv_act *a, bool none) {
+    struct lv_host *h = lv_target(a);
+    lv_here(a)->seat.none = none;
+    pthread_mutex_lock(&h->v->lock);
+    lv_here(a)->seat.epoch = h->epoch;
+    pthread_mutex_unlock(&h->v->lock);
+    pthread_mutex_lock(&a->d->lock);
+    lv_here(a)->facts.no_secrets = none;
+    pthread_mutex_unlock(&a->d->lock);
+}
+
+static bool is_reconnected(struct lv_act *a) {
+    struct lv_host *h = lv_target(a);
+    pthread_mutex_lock(&h->v->lock);
+    bool is = lv_here(a)->seat.epoch != h->epoch;
+    pthread_mutex_unlock(&h->v->lock);
+    return is;
+}
+
 /* Who has it? False: the job has failed. uuid "" = nobody. */
 static bool look(struct lv_act *a, virConnectPtr conn, struct seen *out) {
     memset(out, 0, sizeof *out);
@@ -66,11 +92,8 @@ static bool look(struct lv_act *a, virConnectPtr conn, struct seen *out) {
         int code = virGetLastErrorCode();
         if (code == VIR_ERR_NO_SECRET)
             return true;
-        if (code == VIR_ERR_NO_SUPPORT || code == VIR_ERR_NO_CONNECT) {
-            lv_here(a)->seat.none = true;
-            pthread_mutex_lock(&a->d->lock);
-            lv_here(a)->facts.no_secrets = true;
-            pthread_mutex_unlock(&a->d->lock);
+        if (lv_lacks_secrets()) {
+            has_none(a, true);
             return true;
         }
         return fails(a, "looking at");
@@ -148,6 +171,7 @@ static int wait_for(struct lv_act *a, double seconds) {
 
 static int take_over(struct lv_act *a, virConnectPtr conn, const struct seen *other) {
     struct lv_seat *s = &lv_here(a)->seat;
+    atomic_store(&lv_here(a)->acts, false);
     if (other->fence > a->fence) {
         lv_job_fail(&a->job, SPR_E_FENCED,
                     "%s has taken the host over with fence %" PRIu64 ", this controller has %" PRIu64, other->owner,
@@ -181,6 +205,8 @@ static int keep(struct lv_act *a, virConnectPtr conn) {
 
 int lv_seat_take(struct lv_act *a, virConnectPtr conn) {
     struct lv_seat *s = &lv_here(a)->seat;
+    if (s->none && is_reconnected(a))
+        has_none(a, false);
     for (int tries = 0; tries < 8 && !s->none; tries++) {
         struct seen other;
         char uuid[LV_UUID];
@@ -206,10 +232,13 @@ int lv_seat_take(struct lv_act *a, virConnectPtr conn) {
             return rc;
         if (lv_clock_ns() < s->quiet_until_ns)
             return wait_for(a, (double)(s->quiet_until_ns - lv_clock_ns()) * 1e-9 + 0.001);
+        atomic_store(&lv_here(a)->acts, true);
         return SPR_OK;
     }
-    if (s->none)
+    if (s->none) {
+        atomic_store(&lv_here(a)->acts, true);
         return SPR_OK;
+    }
     lv_job_fail(&a->job, SPR_E_BUSY, "others take the host's seat all the time");
     return SPR_E_BUSY;
 }
@@ -219,11 +248,10 @@ static bool any_shard(virConnectPtr conn) {
     int n = virConnectListAllDomains(conn, &all, 0);
     bool found = n < 0;
     for (int i = 0; i < n; i++) {
-        char *xml =
-            found ? NULL
-                  : virDomainGetMetadata(all[i], VIR_DOMAIN_METADATA_ELEMENT, LV_SHARD_URN, VIR_DOMAIN_AFFECT_CURRENT);
-        found |= xml != NULL;
-        free(xml);
+        struct lv_shard_meta m = {0};
+        char why[LV_WHY];
+        found = found || lv_meta_read(all[i], &m, why) != SPR_E_NOT_FOUND; /* what cannot be read is somebody's, too */
+        lv_meta_clear(&m);
         virDomainFree(all[i]);
     }
     free(all);
@@ -240,4 +268,5 @@ void lv_seat_leave(struct lv_act *a, virConnectPtr conn) {
         virSecretFree(secret);
     }
     s->uuid[0] = 0;
+    atomic_store(&lv_here(a)->acts, false);
 }

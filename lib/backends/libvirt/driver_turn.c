@@ -74,22 +74,56 @@ int lv_meta_read(virDomainPtr dom, struct lv_shard_meta *out, char why[LV_WHY]) 
         if (!xml)
             return code;
     }
+    char uuid[VIR_UUID_STRING_BUFLEN] = "";
     int rc = lv_meta_parse(xml, out, why);
     free(xml);
+    if (rc == SPR_OK && virDomainGetUUIDString(dom, uuid) == 0 && lv_meta_is_copy(out, uuid)) {
+        snprintf(why, LV_WHY, "its metadata is a copy of domain %s", out->own_uuid);
+        lv_meta_clear(out);
+        rc = SPR_E_NOT_FOUND;
+    }
     return rc;
+}
+
+/* By its metadata, whatever somebody has called it. NULL: *code is SPR_E_NOT_FOUND, or an error told. */
+static virDomainPtr find_renamed(virConnectPtr conn, uint64_t shard, struct lv_shard_meta *meta, int *code,
+                                 char why[LV_WHY]) {
+    virDomainPtr *all = NULL, found = NULL;
+    int n = virConnectListAllDomains(conn, &all, 0);
+    *code = n < 0 ? lv_code_of_last_error() : SPR_E_NOT_FOUND;
+    if (n < 0)
+        snprintf(why, LV_WHY, "looking for shard %llu: %s", (unsigned long long)shard, virGetLastErrorMessage());
+    for (int i = 0; i < n; i++) {
+        char text[LV_WHY] = "";
+        int rc = *code == SPR_E_NOT_FOUND ? lv_meta_read(all[i], meta, text) : SPR_E_STATE;
+        if (rc == SPR_OK && meta->id == shard) {
+            found = all[i];
+            *code = SPR_OK;
+            continue;
+        }
+        if (rc == SPR_OK)
+            lv_meta_clear(meta);
+        else if (*code == SPR_E_NOT_FOUND && rc != SPR_E_NOT_FOUND && rc != SPR_E_FORMAT && rc != SPR_E_TOO_NEW) {
+            *code = rc; /* it may have been the one */
+            snprintf(why, LV_WHY, "looking for shard %llu: %s", (unsigned long long)shard, text);
+        }
+        virDomainFree(all[i]);
+    }
+    free(all);
+    return found;
 }
 
 virDomainPtr lv_find_ours(virConnectPtr conn, uint64_t shard, const char *vm, struct lv_shard_meta *meta, int *code,
                           char why[LV_WHY]) {
     char name[LV_NAME];
     lv_domain_name(shard, vm, name);
-    virDomainPtr dom = virDomainLookupByName(conn, name);
-    if (!dom) {
-        *code = virGetLastErrorCode() == VIR_ERR_NO_DOMAIN ? SPR_E_NOT_FOUND : lv_code_of_last_error();
+    virDomainPtr dom = virDomainLookupByName(conn, name), renamed = NULL;
+    if (!dom && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN) {
+        *code = lv_code_of_last_error();
         snprintf(why, LV_WHY, "looking for domain %s: %s", name, virGetLastErrorMessage());
         return NULL;
     }
-    *code = lv_meta_read(dom, meta, why);
+    *code = dom ? lv_meta_read(dom, meta, why) : SPR_E_NOT_FOUND;
     if (*code == SPR_OK && meta->id != shard) {
         lv_meta_clear(meta);
         *code = SPR_E_NOT_FOUND;
@@ -97,11 +131,27 @@ virDomainPtr lv_find_ours(virConnectPtr conn, uint64_t shard, const char *vm, st
     if (*code == SPR_OK)
         return dom;
     if (*code == SPR_E_NOT_FOUND) {
+        snprintf(why, LV_WHY, "there is no domain %s, nor another with this shard's metadata", name);
+        renamed = find_renamed(conn, shard, meta, code, why);
+    }
+    if (dom && *code == SPR_E_NOT_FOUND) {
         *code = SPR_E_EXISTS;
         snprintf(why, LV_WHY, "a domain named %s is there that is not this shard; it is left alone", name);
     }
-    virDomainFree(dom);
-    return NULL;
+    if (dom)
+        virDomainFree(dom);
+    return renamed;
+}
+
+int lv_name_back(struct lv_act *a, virConnectPtr conn) {
+    if (!a->dom || !strcmp(virDomainGetName(a->dom), a->name))
+        return SPR_OK;
+    int rc = lv_guard_ours(a, conn);
+    if (rc == SPR_OK && virDomainRename(a->dom, a->name, 0) < 0) {
+        lv_fail(a, "giving its own name back to", virDomainGetName(a->dom));
+        rc = a->job.code;
+    }
+    return rc;
 }
 
 /* ---- checks ---- */
@@ -199,6 +249,7 @@ int lv_guard_ours(struct lv_act *a, virConnectPtr conn) {
 int lv_meta_save(struct lv_act *a, virConnectPtr conn) {
     char why[LV_WHY] = "", *xml = NULL;
     a->meta.fence = a->fence;
+    virDomainGetUUIDString(a->dom, a->meta.own_uuid);
     int rc = lv_meta_text(&a->meta.owner, a->d->o.owner);
     if (rc >= 0)
         rc = lv_meta_format(&a->meta, &xml, why);
@@ -246,11 +297,36 @@ void lv_act_run(struct lv_job *job, virConnectPtr conn) {
     forget_turn(a);
 }
 
-void lv_act_destroy(struct lv_job *job) {
+struct lv_act *lv_act_new(struct lv_driver *d, int verb, uint64_t shard, const char *vm, size_t host, uint64_t fence) {
+    struct lv_act *a = lv_alloc(sizeof *a);
+    if (!a || !(a->vm = lv_strdup(vm))) {
+        lv_free(a);
+        return NULL;
+    }
+    a->d = lv_driver_ref(d);
+    a->job.run = lv_act_run;
+    a->job.leave = lv_act_leave;
+    a->job.destroy = lv_act_destroy;
+    a->job.host = &d->v->hosts[host];
+    a->verb = verb;
+    a->shard = shard;
+    a->fence = fence;
+    a->target = host;
+    lv_domain_name(shard, vm, a->name);
+    return a;
+}
+
+void lv_act_leave(struct lv_job *job) {
     struct lv_act *a = (struct lv_act *)job;
     forget_turn(a);
-    lv_ahead_free(a);
     lv_move_leave(a);
+}
+
+void lv_act_destroy(struct lv_job *job) {
+    struct lv_act *a = (struct lv_act *)job;
+    if (a->expires)
+        atomic_fetch_sub(&lv_here(a)->expiring, 1);
+    lv_ahead_free(a);
     for (size_t i = 0; i < a->kernel_arg_count; i++)
         lv_free(a->kernel_args[i]);
     lv_free(a->kernel_args);

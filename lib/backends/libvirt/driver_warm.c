@@ -9,8 +9,6 @@
 
 #include "driver.h"
 
-#define IDLE_SHARE 0.1 /* of its CPU is what a guest that runs idle gets */
-
 static double since(int64_t ns) { return (double)(lv_clock_ns() - ns) * 1e-9; }
 
 static double patience(const struct lv_act *a) { return fmax(0.2, fmin(1, 4 * a->d->o.probe_s)); }
@@ -70,7 +68,7 @@ static int lay_down(struct lv_act *a, virConnectPtr conn) {
         return rc;
     a->meta.warm = a->d->o.warm;
     if (a->meta.warm == SPR_LIBVIRT_WARM_RUNNING)
-        return lv_limit(a, conn, &all, IDLE_SHARE);
+        return lv_limit(a, conn, &all, LV_IDLE_SHARE);
     if (a->meta.warm == SPR_LIBVIRT_WARM_PAUSED && virDomainSuspend(a->dom) < 0)
         lv_fail(a, "pausing", a->name);
     if (a->meta.warm == SPR_LIBVIRT_WARM_SAVED) {

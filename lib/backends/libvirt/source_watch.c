@@ -13,14 +13,17 @@ static int take_detail(struct lv_detail *d, const char *name, const struct lv_do
     d->memory = dom->memory;
     if (dom->shard_xml) {
         struct lv_shard_meta meta = {0};
-        d->shard = true; /* ours even where we cannot read it */
-        if (lv_meta_parse(dom->shard_xml, &meta, why) == SPR_OK) {
+        bool read = lv_meta_parse(dom->shard_xml, &meta, why) == SPR_OK;
+        d->shard = !read || !lv_meta_is_copy(&meta, dom->uuid ? dom->uuid : ""); /* ours even where we cannot read it */
+        if (read && d->shard) {
             memcpy(d->shard_uuid, meta.vm_uuid, sizeof d->shard_uuid);
             d->shard_vm = lv_strdup(meta.vm);
-            lv_meta_clear(&meta);
-            return d->shard_vm ? SPR_OK : SPR_E_NOMEM;
         }
-    } else if (dom->vm_xml) {
+        lv_meta_clear(&meta);
+        if (read && d->shard)
+            return d->shard_vm ? SPR_OK : SPR_E_NOMEM;
+    }
+    if (!d->shard && dom->vm_xml) {
         int rc = lv_vm_meta_parse(dom->vm_xml, &d->vm, why);
         if (rc == SPR_E_NOMEM)
             return rc;

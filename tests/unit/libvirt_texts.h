@@ -68,12 +68,14 @@ static inline struct lv_shard_meta full_shard(void) {
                               .kind = SPR_SHARD_REPLICA,
                               .phase = LV_PHASE_WARM,
                               .warm = SPR_LIBVIRT_WARM_SAVED,
+                              .holds_memory = 1,
                               .expires_wall_ns = INT64_C(1700000000123456789),
                               .warmness = 0.875,
                               .boot_s = 3.7,
                               .resume_s = 0.004,
                               .piece_count = 2};
     strcpy(m.vm_uuid, "7eb22306-9a3e-4d3f-a15d-afc3969a988e");
+    strcpy(m.own_uuid, "11111111-2222-8333-8444-555555555555");
     assert_int_equal(lv_meta_text(&m.vm, "web"), SPR_OK);
     assert_int_equal(lv_meta_text(&m.probe, "http://10.77.1.50/?a=1&b=2"), SPR_OK);
     assert_int_equal(lv_meta_text(&m.owner, "controller-1"), SPR_OK);

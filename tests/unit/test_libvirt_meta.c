@@ -41,6 +41,8 @@ static void a_shard_comes_back_as_it_was_written(void **state) {
     assert_int_equal(r.expires_wall_ns, m.expires_wall_ns);
     assert_string_equal(r.vm, m.vm);
     assert_string_equal(r.vm_uuid, m.vm_uuid);
+    assert_string_equal(r.own_uuid, m.own_uuid);
+    assert_int_equal(r.holds_memory, 1);
     assert_string_equal(r.probe, m.probe);
     assert_string_equal(r.owner, m.owner);
     assert_memory_equal(&r.ready, &m.ready, sizeof r.ready);

@@ -3,8 +3,8 @@
  * The driver by hand, for tests: requests on standard input, one a line, what has become of each on standard output.
  *
  *   drive [OPTION=VALUE]... ID=URI...
- *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, hold
- * (0, 1)
+ *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, ttl,
+ *   hold (0, 1)
  *
  *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY        kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
@@ -148,6 +148,8 @@ static int option(struct spr_libvirt_driver_opts *d, const char *name, const cha
         d->boot_s = atof(value);
     else if (!strcmp(name, "deadline"))
         deadline_s = atof(value);
+    else if (!strcmp(name, "ttl"))
+        d->reserve_ttl_s = atof(value);
     else if (!strcmp(name, "hold"))
         d->hold_on_host = atoi(value);
     else if (!strcmp(name, "probe"))

@@ -62,8 +62,8 @@ static void show(const struct spr_driver_completion *c) {
     printf(", \"shards\": [");
     for (size_t i = 0; i < c->observed_count; i++) {
         const struct spr_observed_shard *o = &c->observed[i];
-        printf("%s{\"id\": %llu, \"state\": \"%s\", \"host\": \"%s\", \"vm\": ", i ? ", " : "",
-               (unsigned long long)o->id, spr_shard_state_name(o->state), o->host);
+        printf("%s{\"id\": %llu, \"state\": \"%s\", \"host\": \"%s\", \"ready\": %.0f, \"vm\": ", i ? ", " : "",
+               (unsigned long long)o->id, spr_shard_state_name(o->state), o->host, o->ready.of[SPR_MEMORY]);
         quoted(o->vm);
         printf("}");
     }

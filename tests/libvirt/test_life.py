@@ -42,6 +42,10 @@ def a_life(t, l, d, shard, warm):
     t.check(f"{warm}: asked twice, the second answer is the first one's", done(again) and again["held"] == 0.5, again)
     a = step("allocate", 1)
     t.check(f"{warm}: allocated, started and not running yet", done(a) and l.domains("hv2").get(name) == "paused", a)
+    if warm == "saved":
+        l.virsh("hv2", "destroy", name)  # as if its maker had died before it could start it
+        a = step("allocate", 1)
+        t.check("saved: defined, but not started: asked again it is made once more", done(a) and l.domains("hv2").get(name) == "paused", a)
     overlays = [f for f in l.files("hv2") if name in f and f.endswith(".qcow2")]
     t.check(f"{warm}: its disk is an overlay of its own", len(overlays) == 1 and "base.img" in
             l.host("hv2", "qemu-img", "info", "-U", overlays[0]).stdout, overlays)
@@ -51,6 +55,12 @@ def a_life(t, l, d, shard, warm):
     t.check(f"{warm}: warm and waiting", done(w) and w["warmness"] >= 0.99 and l.domains("hv2").get(name) == state, (w, l.domains("hv2")))
     seen = d.shards()[shard]
     t.check(f"{warm}: observed as warm", seen["state"] == "warm" and seen["ready"] == 0.5 and seen["pending"] == 0, seen)
+    if warm == "running":
+        t.check("running: idle with a tenth of its CPU", quota(l, name) == 5000, quota(l, name))
+        b = d("resize", shard, 7, cpu=0.25, mib=16)
+        t.check("running: a growth is idle as well", done(b) and quota(l, name) == 7500, (b, quota(l, name)))
+        b = step("release", 7)
+        t.check("running: and given back it leaves it idle", done(b) and quota(l, name) == 5000, (b, quota(l, name)))
     v = step("activate")
     code, first = timed_get(l, ours)
     t.check(f"{warm}: serves HTTP from the other host", done(v) and code == 200, (v, code))
@@ -132,6 +142,28 @@ def refusals(t, l, d):
     l.virsh("hv2", "undefine", SHARD.format(5))
 
 
+def names(t, l, d):
+    """A shard is what its metadata says, whatever it is called; what carries a copy of that is none."""
+    name, begin = SHARD.format(30), l.state("hv2")
+    t.check("names: reserved", done(d("reserve", 30, 1)))
+    xml = re.sub("<uuid>.*</uuid>", "<uuid>11111111-2222-4333-8444-555555555555</uuid>", l.virsh("hv2", "dumpxml", "--inactive", name))
+    l.define("hv2", xml.replace(f"<name>{name}<", "<name>copied<"))
+    copy = l.virsh("hv2", "dumpxml", "--inactive", "copied")
+    t.check("names: a copy of its domain is no second shard", list(d.shards()) == [30], d.shards())
+    l.virsh("hv2", "domrename", name, "mine")
+    t.check("names: renamed it is seen", d.shards()[30]["state"] == "reserved", d.shards())
+    a = d("allocate", 30, 1)
+    t.check("names: and found, and called as shards are", done(a) and l.domains("hv2").get(name) == "paused" and "mine" not in l.domains("hv2"),
+            (a, l.domains("hv2")))
+    l.virsh("hv2", "destroy", name)
+    l.virsh("hv2", "domrename", name, "mine")
+    a = d("release", 30)
+    t.check("names: renamed it is released", done(a) and not {name, "mine"} & set(l.domains("hv2")), (a, l.domains("hv2")))
+    t.check("names: the copy is as it was", l.virsh("hv2", "dumpxml", "--inactive", "copied") == copy)
+    l.virsh("hv2", "undefine", "copied")
+    t.same("names: the host is as it was", begin, l.state("hv2"))
+
+
 def faults(t, l, d):
     """A full disk and a killed guest: said, and nothing stays."""
     l.sh("disk", "hv2", "small", 8)
@@ -173,6 +205,7 @@ def test(t, l):
         c = d("capabilities")
         t.check("what was measured is what a host is expected to take", c["code"] == 0, c)
     with drive(l, 21, fence=9, owner="fifth") as d:
+        names(t, l, d)
         faults(t, l, d)
     for h in l.hosts:
         t.same(f"{h} is as it was", begin[h], l.state(h))

@@ -2,6 +2,7 @@
 """Headroom on real hosts: what stands in the way is told beforehand, the primary moves in while it serves, a move that is given up
 leaves the guest where it was, a replica takes the place of a primary whose host died, and asking again changes nothing."""
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -126,6 +127,70 @@ def given_up(t, l):
     t.same("a migration that was given up leaves nothing on the target", {}, l.domains("hv2"))
 
 
+HOOK = """#!/bin/sh
+# Refuses to start what has more than 120 MiB, as a host without room does.
+[ "$2" = prepare ] || exit 0
+kib=$(sed -n "s/.*<memory unit='KiB'>\\([0-9]*\\)<.*/\\1/p" | head -1)
+[ "$kib" -le 122880 ] || { echo "no room for $kib KiB" >&2; exit 1; }
+"""
+
+
+def held(t, l):
+    """What is said to be held is held: a placeholder that was killed is not, and one that cannot grow stays as it was."""
+    name, folder = NAME.format(7, "web"), os.path.join(l.folder, "hv2", "etc", "hooks")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "qemu"), "w", opener=lambda p, f: os.open(p, f, 0o755)) as f:
+        f.write(HOOK)
+    l.sh("kill-libvirtd", "hv2")  # hooks are looked for when it starts
+    l.sh("start", "hv2")
+    with Mover(l, hold=1) as m:
+        for verb in ("reserve", "allocate"):
+            t.check(f"a hold: {verb}", done(m(verb, shard=7, piece=1)))
+        for verb in ("allocate", "resize"):
+            l.kill_guest("hv2", name)
+            l.wait(lambda: l.domains("hv2")[name] == "shut off", 30, "the placeholder's end")
+            seen = m.shards()[0]
+            t.check("a placeholder that was killed holds nothing", seen["ready"] == 0 and seen["state"] == "draining", seen)
+            a = m(verb, shard=7, piece=1)
+            t.check(f"{verb} asked again brings it back", done(a) and l.domains("hv2")[name] == "paused" and m.shards()[0]["ready"] == 96 << 20,
+                    (a, m.shards()))
+        a = m("resize", shard=7, piece=2, cpu=0, mib=64)
+        t.check("one that cannot grow says so", a["outcome"] == "failed" and "taking the memory" in a["text"] and "is held again" in a["text"], a)
+        t.check("and holds what it did", l.domains("hv2")[name] == "paused" and m.shards()[0]["ready"] == 96 << 20 and
+                "98304 KiB" in l.virsh("hv2", "dominfo", name).split("Max memory:")[1].split("\n")[0], m.shards())
+        a = m("resize", shard=7, piece=3, cpu=0, mib=1 << 30)
+        t.check("more than the host has is refused", a["outcome"] == "failed" and "hv2" in a["text"], a)
+        pid = l.qemu_pid("hv2", name)
+        a = m("resize", shard=7, piece=4, cpu=0.5, mib=0)
+        t.check("more CPU needs no other start", done(a) and l.qemu_pid("hv2", name) == pid, a)
+        a = m("resize", shard=7, piece=5, cpu=0, mib=16)
+        t.check("with room it grows", done(a) and l.domains("hv2")[name] == "paused" and m.shards()[0]["ready"] == 112 << 20, (a, m.shards()))
+        t.check("given back", done(m("release", shard=7)))
+    os.unlink(os.path.join(folder, "qemu"))
+    os.rmdir(folder)
+
+
+def target_lost(t, l):
+    """The target's daemon dies in the middle: what became of the move is not known, and not said, before it is back."""
+    name = NAME.format(7, "web")
+    with Mover(l, hold=1, rate=1 << 20) as m:
+        for verb in ("reserve", "allocate"):
+            t.check(f"target lost: {verb}", done(m(verb, shard=7, piece=1)))
+        first = m.begin("migrate", shard=7)
+        l.wait(lambda: (lambda p: p.get("running") and p["left"] > 0 and p)(m.progress()), 60, "progress")
+        l.sh("kill-libvirtd", "hv2")
+        l.wait(lambda: l.http(VM)[0] == 200, 60, "the guest")
+        time.sleep(2)
+        p = m.progress()
+        t.check("target lost: nobody knows yet", p["running"] == 1 and p["code"] == 0 and first not in m.kept and m.said.empty(), p)
+        l.sh("start", "hv2")
+        a = m.answer(first)
+        t.check("target lost: then it is told where the VM is", a["outcome"] == "failed" and "stays on hv1" in a["text"] and running(l, "hv1", "web"), a)
+        t.check("target lost: and the hold is as it was", l.domains("hv2") == {name: "paused"} and m.shards()[0]["ready"] == 96 << 20,
+                (l.domains("hv2"), m.shards()))
+        t.check("target lost: given back", done(m("release", shard=7)))
+
+
 def under_load(t, l):
     pause = paused_for(l, 0.5)
     metadata = l.virsh("hv1", "metadata", "web", "urn:libshardpredict:vm:1")
@@ -200,7 +265,9 @@ def test(t, l):
     l.define("hv1", l.domain_xml("bridged", "10.78.1.9").replace("br0", "br9"))
     l.wait_http(VM)
     refusals(t, l)
+    held(t, l)
     given_up(t, l)
+    target_lost(t, l)
     under_load(t, l)
     promoted(t, l)
 

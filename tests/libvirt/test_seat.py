@@ -10,8 +10,8 @@ from shards import Drive, done
 SHARD = "spr-{:016x}-web"
 
 
-def drive(l, fence, owner):
-    return Drive(l, fence=fence, owner=owner, lease=3, idle=1)
+def drive(l, fence, owner, **more):
+    return Drive(l, fence=fence, owner=owner, lease=3, idle=1, **more)
 
 
 def seats(l):
@@ -70,6 +70,38 @@ def stopped(t, l, turn, after_s):
         t.note(f"stopped after {after_s} s: the older one ended as {late['outcome']} {late['text']}")
 
 
+def killed(t, l, turn, after_s):
+    """The maker dies somewhere in an allocation; whoever asks again has a guest that is started, not only a definition."""
+    shard = 20 + turn
+    with drive(l, 200 + 10 * turn, f"killed-{turn}") as old, drive(l, 201 + 10 * turn, f"next-{turn}") as new:
+        old.send("allocate", shard, 1)
+        time.sleep(after_s)
+        os.kill(old.process.pid, signal.SIGKILL)
+        old.process.wait()
+        found = l.domains("hv2").get(SHARD.format(shard))
+        a = new("allocate", shard, 1)
+        t.check(f"killed after {after_s} s (left: {found}): asked again it is started", done(a) and l.domains("hv2").get(SHARD.format(shard)) == "paused",
+                (a, l.domains("hv2")))
+        t.check(f"killed after {after_s} s: it can be given back", done(new("release", shard)))
+
+
+def expired(t, l):
+    """A reservation whose maker never comes back ends with its time; its memory is free then."""
+    with drive(l, 300, "gone", ttl=1, hold=1) as old:
+        t.check("a hold that takes its memory", done(old("headroom:reserve", 40, 1)) and l.domains("hv2").get(SHARD.format(40)) == "paused",
+                l.domains("hv2"))
+        os.kill(old.process.pid, signal.SIGKILL)
+        old.process.wait()
+    with drive(l, 301, "heir") as new:
+        time.sleep(4.5)  # its time, and the lease by which two clocks may differ
+        t.check("who only looks changes nothing", all(40 in new.shards() for _ in range(3)), new.shards())
+        t.check("who acts on the host", done(new("reserve", 41, 1)))
+        l.wait(lambda: 40 not in new.shards(), 30, "the hold to be given back")
+        t.check("gives back what nobody came back for, and nothing else", SHARD.format(40) not in l.domains("hv2") and list(new.shards()) == [41],
+                (l.domains("hv2"), new.shards()))
+        t.check("and has its own still", done(new("release", 41)))
+
+
 def test(t, l):
     l.guest("hv1", "web", "10.78.1.1", start=False, META='replica="image"')
     begin = l.state("hv2")
@@ -77,6 +109,9 @@ def test(t, l):
     alike(t, l)
     for turn, after_s in enumerate((0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4)):
         stopped(t, l, turn, after_s)
+    for turn, after_s in enumerate((0.01, 0.03, 0.1, 0.3)):
+        killed(t, l, turn, after_s)
+    expired(t, l)
     t.same("the host is as it was", begin, l.state("hv2"))
 
 

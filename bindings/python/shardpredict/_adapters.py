@@ -199,6 +199,15 @@ def _router_collect(a: Any, now: Any, out: Any, room: int, count: Any) -> None:
     _collect(a, now, out, room, count, _plain)
 
 
+@slot("router_counters")
+def _router_counters(a: Any, now: Any, out: Any, room: int, count: Any) -> None:
+    counted = list(a.backend.counters(_time(now)))
+    stride = (out[0].size if room else 0) or ffi.sizeof(out[0])
+    for i, one in enumerate(counted[:room]):
+        _plain(one, ffi.cast(ffi.typeof(out), ffi.cast("char *", out) + i * stride), [])
+    count[0] = len(counted)
+
+
 # ---- store ----
 
 @slot("store_append")
@@ -268,7 +277,7 @@ class Bound(typing.NamedTuple):
 
 _bases = {"driver": ops.Driver, "source": ops.Source, "router": ops.Router, "store": ops.Store,
           "forecaster": ops.ForecasterMethod, "planner": ops.PlannerMethod}
-_optional = {"capabilities", "update"}
+_optional = {"capabilities", "counters", "update"}
 
 
 def bind(context: Context, kind: str, backend: Any) -> Bound:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .fleet import Fleet
     from .forecast import Forecast
     from .plan import Action, Infeasible, PlanOpts
-    from .route import Routes
+    from .route import RouteCounters, Routes
 
 NEVER = 2**63 - 1
 """A next_deadline: not before something else happens."""
@@ -240,6 +240,10 @@ class Router(Waiting):
     @abc.abstractmethod
     def collect(self, now: Time, room: int) -> Iterable[RouterCompletion]:
         """At most `room` tickets that ended."""
+
+    def counters(self, now: Time) -> Sequence[RouteCounters]:
+        """Optional: what was counted so far, by rising vm."""
+        raise NotImplementedError
 
 
 # ---- store ----

@@ -8,7 +8,7 @@ import pytest
 
 import shardpredict as sp
 from loop import LastValue
-from shardpredict import io, ops, plan, replay
+from shardpredict import io, ops, plan, replay, route
 
 NOW = sp.Time(1_700_000_000 * 10**9, 77 * 10**9)
 
@@ -108,9 +108,14 @@ def test_routes_of_a_fleet(context):
     r = sp.Routes.of(context, g, none)
     assert not r.equal(none) and r[0].target_count == 1 and r.targets(0)[0].shard == 12
     table = r.table(0)
-    assert table.shape == (256,) and set(table) == {0, 1} and not table.flags.writeable
+    assert table.shape == (4099,) and set(table) == {0, 1} and not table.flags.writeable
+    assert (table == route.pick_table("web", [12], [3.0], r[0].spill)).all()
+    there = sp.Routes.given(context, [(r[0], r.targets(0))])
+    assert there[0] == r[0] and (there.table(0) == table).all()
     share = (r.pick(0, np.arange(1000)) == 12).mean()
     assert share == pytest.approx(r[0].spill, abs=0.05)
+    with pytest.raises(sp.ArgumentError):
+        route.pick_table("web", [0], [1.0], 0.5)
 
 
 @pytest.fixture

@@ -35,6 +35,11 @@ struct spr_router_ops {
     /** required; put a snapshot in force; the router takes a reference of its own for as long as it needs it */
     int (*publish)(void *state, spr_routes *routes, struct spr_time now, int64_t deadline_mono_ns, spr_ticket *out);
     int (*collect)(void *state, struct spr_time now, struct spr_router_completion *out, size_t room, size_t *count); /**< required */
+    /**
+     * optional; what was counted so far, by rising vm: an array of `room` elements, zeroed, each with its own size in
+     * `size`, which is the stride. `count`: how many services there are, which may be more than the room. Never waits.
+     */
+    int (*counters)(void *state, struct spr_time now, struct spr_route_counters *out, size_t room, size_t *count);
 };
 
 #ifdef __cplusplus

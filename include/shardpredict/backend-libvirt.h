@@ -151,6 +151,17 @@ struct spr_libvirt_driver_opts {
      * their disks (a cluster's file system; not plain NFS): live migration needs all disks there. NULL = none
      */
     const char *shared;
+    /**
+     * SPR_NONE: what shards send and receive is not limited, and hosts that could not are as good as others; 0: it is,
+     * where an amount is given, and plans leave hosts out that cannot
+     */
+    int32_t limit_net;
+    /**
+     * 1: where no running guest of a host tells what can be limited there, find out with a tiny one of our own
+     * (`spr-trial-...`, 16 MiB, started paused, gone at once), once a connection at the first OBSERVE; 0: the first
+     * shard that asks for it tells. Not for controllers that only advise: they leave hosts as they are
+     */
+    int32_t trial;
 };
 
 /** A live migration, under way or ended. */

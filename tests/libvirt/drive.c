@@ -4,7 +4,7 @@
  *
  *   drive [OPTION=VALUE]... ID=URI...
  *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, ttl,
- *   hold (0, 1)
+ *   hold (0, 1), trial (0, 1), limit-net (on, off)
  *
  *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY        kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
@@ -116,6 +116,8 @@ static void do_line(const struct spr_driver_ops *ops, void *state, char *line) {
         int rc = ops->capabilities(state, host, &c);
         printf("{\"code\": %d, \"allocate_s\": %g, \"warm_s\": %g, \"missing\": ", rc, c.allocate_s, c.warm_s);
         quoted(c.missing);
+        printf(", \"unkept\": %u, \"unkept_why\": ", c.unkept);
+        quoted(c.unkept_why);
         printf("}\n");
         fflush(stdout);
         return;
@@ -152,6 +154,10 @@ static int option(struct spr_libvirt_driver_opts *d, const char *name, const cha
         d->reserve_ttl_s = atof(value);
     else if (!strcmp(name, "hold"))
         d->hold_on_host = atoi(value);
+    else if (!strcmp(name, "trial"))
+        d->trial = atoi(value);
+    else if (!strcmp(name, "limit-net"))
+        d->limit_net = strcmp(value, "off") ? 0 : SPR_NONE;
     else if (!strcmp(name, "probe"))
         probe = value;
     else if (!strcmp(name, "kernel-arg"))

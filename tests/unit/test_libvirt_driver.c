@@ -68,6 +68,82 @@ static void a_host_says_what_it_lacks_once_it_was_looked_at(void **state) {
     assert_true(c.verbs >> SPR_DRIVER_WARM & 1);
     assert_true(c.verbs >> SPR_DRIVER_MIGRATE & 1);
     assert_true(c.verbs >> SPR_DRIVER_PROMOTE & 1);
+    /* Its one guest runs, and tells: libvirt's test driver knows weights only. */
+    assert_int_equal(c.unkept, 1u << SPR_CPU);
+    assert_non_null(strstr(c.unkept_why, "no cpu control group"));
+    assert_non_null(strstr(c.missing, c.unkept_why));
+}
+
+static void what_fails_names_the_part_of_the_kernel(void **state) {
+    (void)state;
+    static const struct {
+        const char *said, *module;
+    } of[] = {
+        {"'/sbin/tc qdisc add dev vnet0 parent 1:1 handle 2: sfq perturb 10' failed", "load sch_sfq there"},
+        {"'tc filter add dev v parent ffff: protocol all u32 match u32 0 0 police rate 9kbps'", "load act_police "},
+        {"'tc filter add dev v parent 1:0 protocol all prio 1 handle 1 fw flowid 1'", "load cls_fw there"},
+        {"'tc qdisc add dev v root handle 1: htb default 1'", "load sch_htb there"},
+        {"'tc qdisc add dev v ingress'", "load sch_ingress there"},
+        {"something new", "load sch_htb, sch_sfq,"}};
+    struct lv_driver d = {0};
+    char why[3 * LV_TEXT];
+    for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+        struct lv_facts f = {.no_bandwidth = true};
+        snprintf(f.bandwidth_why, sizeof f.bandwidth_why, "%s", of[i].said);
+        d.o.limit_net = 0;
+        assert_int_equal(lv_means_lack(&d, &f, why, sizeof why), 1u << SPR_NET_RX | 1u << SPR_NET_TX);
+        assert_non_null(strstr(why, of[i].module));
+        assert_non_null(strstr(why, of[i].said));
+        d.o.limit_net = SPR_NONE;
+        assert_int_equal(lv_means_lack(&d, &f, why, sizeof why), 0);
+        assert_string_equal(why, "");
+        d.o.limit_net = 0;
+        f.no_quota = true;
+        assert_int_equal(lv_means_lack(&d, &f, why, 40), 1u << SPR_CPU | 1u << SPR_NET_RX | 1u << SPR_NET_TX);
+        assert_true(strlen(why) < 40); /* cut off, not written past */
+    }
+}
+
+/* A start that cannot be paused: the trial cannot tell, says so, and leaves nothing. */
+static void a_trial_that_cannot_be_made_is_told(void **state) {
+    struct bench *b = *state;
+    struct spr_driver_capabilities c = {.size = sizeof c};
+    struct spr_env env = {.size = sizeof env, .context = b->ctx};
+    ops()->close(b->state);
+    b->state = NULL;
+    b->opts.trial = 2;
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_E_ARG);
+    b->opts.trial = 1, b->opts.limit_net = 7;
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_E_ARG);
+    b->opts.limit_net = 0;
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_OK);
+    assert_int_equal(observe(b), SPR_OK);
+    for (int i = 0; i < 400 && !(c.missing && strstr(c.missing, "is not known:")); i++) {
+        poll(NULL, 0, 25);
+        assert_int_equal(ops()->capabilities(b->state, "h", &c), SPR_OK);
+    }
+    assert_non_null(strstr(c.missing, "what can be limited there is not known: "));
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 0);
+}
+
+static int agent_asked(void *user, uint64_t shard, const char *vm, const char *host, struct spr_libvirt_identity *out) {
+    (void)user, (void)shard, (void)vm, (void)host;
+    out->probe = "agent";
+    return 0;
+}
+
+static void a_probe_that_could_never_answer_is_refused_before_anything_is_made(void **state) {
+    struct bench *b = *state;
+    struct spr_env env = {.size = sizeof env, .context = b->ctx};
+    ops()->close(b->state);
+    b->state = NULL;
+    b->opts.identity = agent_asked;
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_OK);
+    assert_int_equal(ask(b, about(SPR_DRIVER_ALLOCATE, 1, 1, 1)), SPR_E_UNSUPPORTED);
+    assert_non_null(strstr(b->c.text, "VM 'web' has no channel for a guest agent"));
+    assert_int_equal(observe(b), SPR_OK);
+    assert_int_equal(b->c.observed_count, 0);
 }
 
 /* ---- lives ---- */
@@ -403,6 +479,9 @@ int main(void) {
         TEST(what_cannot_be_opened_is_refused),
         TEST(what_cannot_be_done_is_answered_with_host_and_reason),
         TEST(a_host_says_what_it_lacks_once_it_was_looked_at),
+        cmocka_unit_test(what_fails_names_the_part_of_the_kernel),
+        TEST(a_trial_that_cannot_be_made_is_told),
+        TEST(a_probe_that_could_never_answer_is_refused_before_anything_is_made),
         TEST(a_shard_is_reserved_allocated_warmed_serves_and_goes),
         TEST(growths_are_held_at_once_and_counted_once),
         cmocka_unit_test_setup_teardown(headroom_is_a_hold_that_is_ready_when_it_is_committed, setup_two, teardown),

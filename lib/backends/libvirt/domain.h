@@ -15,6 +15,7 @@
 enum { LV_WHY = 640, LV_UUID = 37, LV_MAC = 18, LV_NAME = 201 };
 
 #define LV_SHARD_URN "urn:libshardpredict:shard:1"
+#define LV_TRIAL_URN "urn:libshardpredict:trial:1" /* a guest that finds out what can be limited */
 #define LV_VM_URN    "urn:libshardpredict:vm:1"
 
 /* One line into `why`, with an ellipsis where it does not fit (xml.c). Returns `code`. */
@@ -197,6 +198,7 @@ struct lv_domain {
     const char *kernel, *initrd, *cmdline, *loader, *nvram;
     const char *shard_xml, *vm_xml; /* our element, the owner's: texts for the two parsers */
     bool agent, tpm, hugepages, uefi;
+    bool trial; /* one of ours that never runs and is gone at once */
     const struct lv_disk *disk;
     const struct lv_nic *nic;
     const struct lv_hostdev *hostdev; /* interfaces of type hostdev are among the nics */

@@ -254,6 +254,7 @@ int lv_domain_read(const char *xml, struct lv_domain *out, char why[LV_WHY]) {
     r.d.uuid = text(&r, lv_xml_first(root, "uuid"));
     r.d.shard_xml = element_of(&r, lv_xml_first(root, "metadata"), "shard", LV_SHARD_URN);
     r.d.vm_xml = element_of(&r, lv_xml_first(root, "metadata"), "vm", LV_VM_URN);
+    r.d.trial = element_of(&r, lv_xml_first(root, "metadata"), "trial", LV_TRIAL_URN) != NULL;
     read_system(&r, root);
     read_devices(&r, lv_xml_first(root, "devices"));
     if (r.nomem)

@@ -30,7 +30,7 @@ struct driver {
     struct lv_job *told;                 /* collected, their texts are still lent out */
     struct spr_observed_shard *observed; /* likewise */
     size_t observed_cap;
-    char missing[3 * LV_TEXT];
+    char missing[6 * LV_TEXT], unkept_why[3 * LV_TEXT];
     char late[2 * LV_TEXT]; /* why the last ticket had no answer in time, likewise */
 };
 
@@ -95,6 +95,8 @@ static int fill_defaults(spr_context *ctx, struct spr_libvirt_driver_opts *o) {
     }
     if (!(o->migrate_bytes_s >= 0) || o->warm < SPR_LIBVIRT_WARM_PAUSED || o->warm > SPR_LIBVIRT_WARM_RUNNING)
         return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts: migrate_bytes_s or warm is out of range");
+    if ((o->limit_net && o->limit_net != SPR_NONE) || o->trial < 0 || o->trial > 1)
+        return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts: limit_net is 0 or SPR_NONE, trial 0 or 1");
     if (o->lease_s < 1)
         return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts.lease_s: must be 1 s or more");
     return SPR_OK;
@@ -525,18 +527,20 @@ static int driver_capabilities(void *state, const char *host, struct spr_driver_
         add_missing(m, sizeof s->missing, "no secrets: only fences in the metadata keep two controllers apart", NULL);
     if (f.no_pool)
         add_missing(m, sizeof s->missing, "no overlays, so only VMs without disks can have replicas", f.pool_why);
-    if (f.no_quota)
-        add_missing(m, sizeof s->missing, "no CPU quota (cgroup controller cpu): shards are limited to whole vcpus",
-                    NULL);
-    if (f.no_bandwidth)
-        add_missing(m, sizeof s->missing, "no bandwidth limits (kernel modules sch_htb, sch_sfq, cls_fw, act_police)",
-                    NULL);
+    out->unkept = lv_means_lack(s->d, &f, s->unkept_why, sizeof s->unkept_why);
+    out->unkept_why = out->unkept ? s->unkept_why : NULL;
+    if (out->unkept)
+        add_missing(m, sizeof s->missing, s->unkept_why, NULL);
+    if (f.unsure[0])
+        add_missing(m, sizeof s->missing, "what can be limited there is not known", f.unsure);
+    if (f.no_migration)
+        add_missing(m, sizeof s->missing, "no live migration", NULL);
     out->verbs = 0;
     for (int v = 0; v < SPR_DRIVER_VERB_END_; v++)
         if (lv_verbs[v] || v == SPR_DRIVER_OBSERVE)
             out->verbs |= UINT64_C(1) << v;
     out->replica = 1;
-    out->headroom = 1;
+    out->headroom = !f.no_migration;
     out->allocate_s = f.allocate_s;
     out->warm_s = f.boot_s + (s->d->o.warm == SPR_LIBVIRT_WARM_SAVED ? f.save_s : 0);
     out->missing = m[0] ? m : NULL;

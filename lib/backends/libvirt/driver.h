@@ -13,7 +13,7 @@
  *   driver_headroom.c what stands in the way of a live migration, asked of both hosts
  *   driver_migrate.c  MIGRATE, turn by turn; driver_move.c the call itself, on a thread of its own, and its progress
  *   driver_promote.c  PROMOTE
- *   driver_observe.c  OBSERVE and what a host can do
+ *   driver_observe.c  OBSERVE; driver_means.c what a host lacks, before it is asked for
  *
  * A verb is a function that runs on the target's `act` lane, turn by turn: it returns after lv_job_again when it has to
  * wait. Every turn begins with the truth of the host (seat, domain, metadata), so nothing is carried from one turn to
@@ -31,8 +31,12 @@
 /* What is measured on a host, and what it was found to be able to. Under the driver's lock. */
 struct lv_facts {
     bool looked; /* at least once */
-    bool no_secrets, no_pool, no_quota, no_bandwidth, no_agent;
-    char pool_why[LV_TEXT];
+    bool no_secrets, no_pool, no_migration;
+    bool quota_known, bandwidth_known; /* found out under the connection at hand, */
+    bool no_quota, no_bandwidth;       /* or by something that failed */
+    uint64_t epoch;                    /* of that connection */
+    char pool_why[LV_TEXT], quota_why[LV_TEXT], bandwidth_why[LV_TEXT];
+    char unsure[LV_TEXT]; /* why it could not be found out, "" = it was, or was not tried */
     double allocate_s, boot_s, save_s, resume_s, restore_s; /* smoothed, 0 = not yet */
 };
 
@@ -326,6 +330,17 @@ int lv_wishes_keep(struct lv_act *a, virConnectPtr conn);
  * (0)? 2: *vm is its name, to be freed. */
 int lv_promoted_look(struct lv_driver *d, virDomainPtr dom, char **vm);
 void lv_gone_free(struct lv_driver *d);
+
+/* ---- what a host lacks (driver_means.c) ---- */
+
+/* On the look lane, with each observation. */
+void lv_means_look(struct lv_driver *d, struct lv_host *host, virConnectPtr conn);
+/* Bit by resource: amounts that the host cannot keep; `why` names what is missing and what to do, "" = nothing. */
+uint32_t lv_means_lack(const struct lv_driver *d, const struct lv_facts *f, char *why, size_t room);
+/* Something was refused: for want of a limit? Then it is noted. True where it can do without (bandwidth). */
+bool lv_means_failed(struct lv_act *a);
+/* Could a replica of the primary ever answer its probe? SPR_OK or the job has failed. */
+int lv_means_probe(struct lv_act *a);
 
 /* ---- looking (driver_observe.c) ---- */
 

@@ -21,7 +21,8 @@ static struct lv_derive_disk *disks_of(struct lv_act *a) {
 }
 
 static bool limits_bandwidth(const struct lv_act *a) {
-    return (a->amounts.of[SPR_NET_RX] > 0 || a->amounts.of[SPR_NET_TX] > 0) && !lv_here(a)->facts.no_bandwidth;
+    return (a->amounts.of[SPR_NET_RX] > 0 || a->amounts.of[SPR_NET_TX] > 0) && !lv_here(a)->facts.no_bandwidth &&
+           a->d->o.limit_net != SPR_NONE;
 }
 
 /* The definition replaces the placeholder: same name, same UUID. */
@@ -60,22 +61,11 @@ static int define(struct lv_act *a, virConnectPtr conn, bool bandwidth) {
     return rc == SPR_OK ? lv_wishes_keep(a, conn) : rc;
 }
 
-/* Which of the host's means is missing, by what libvirt says when it cannot use it. */
-static bool lacks_bandwidth(struct lv_act *a) {
-    const virError *e = virGetLastError();
-    bool tc = e && e->message && strstr(e->message, "tc ") && e->code == VIR_ERR_INTERNAL_ERROR;
-    if (tc) {
-        pthread_mutex_lock(&a->d->lock);
-        lv_here(a)->facts.no_bandwidth = true;
-        pthread_mutex_unlock(&a->d->lock);
-    }
-    return tc;
-}
-
 static int start(struct lv_act *a, virConnectPtr conn) {
+    bool limited = limits_bandwidth(a);
     int rc = lv_guard_ours(a, conn);
     if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
-        if (limits_bandwidth(a) && lacks_bandwidth(a))
+        if (lv_means_failed(a) && limited)
             return SPR_AGAIN;
         lv_fail(a, "starting", a->name);
         rc = a->job.code;
@@ -169,6 +159,8 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
     }
     if (cut)
         a->amounts = lv_allowed(&a->meta); /* growths that came meanwhile are part of it */
+    if (lv_means_probe(a) < 0)
+        return;
     int rc = reserved ? SPR_OK : lv_define_hold(a, conn);
     if (rc == SPR_OK && !lv_meta_piece(&a->meta, a->piece))
         rc = lv_piece_add(a, LV_PHASE_RESERVED);

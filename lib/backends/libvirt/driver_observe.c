@@ -245,6 +245,7 @@ static void look_run(struct lv_job *job, virConnectPtr conn) {
     }
     look_at_means(l->g->d, &h->facts, conn);
     lv_expire(l->g->d, job->host->index, list, count, l->g->fence);
+    lv_means_look(l->g->d, job->host, conn);
     hand_in(l->g, job->host->index, list, count);
 }
 

@@ -11,6 +11,7 @@ static int take_detail(struct lv_detail *d, const char *name, const struct lv_do
     char why[LV_WHY];
     d->vcpus = dom->vcpus;
     d->memory = dom->memory;
+    d->shard = dom->trial; /* no VM either */
     if (dom->shard_xml) {
         struct lv_shard_meta meta = {0};
         bool read = lv_meta_parse(dom->shard_xml, &meta, why) == SPR_OK;

@@ -82,4 +82,7 @@ int verb_replay(int argc, const char **argv);
 int verb_report(int argc, const char **argv);
 int verb_doctor(int argc, const char **argv);
 
+/* The part of doctor about cards with virtual functions (doctor_sriov.c). */
+void doctor_sriov(bool json);
+
 #endif

@@ -35,7 +35,7 @@ static const struct backend {
      "samples over HTTP"},
     {"libvirt", "libshardpredict-libvirt" SO, "spr_libvirt_source", "libvirt-dev", "hosts and VMs under libvirt"},
     {"dpdk", "libshardpredict-dpdk" SO, "spr_dpdk_router", "libdpdk-dev", "routes in a DPDK data plane"},
-    {"sriov", "libshardpredict-sriov" SO, "spr_sriov_driver", "libnl-route-3-dev",
+    {"sriov", "libshardpredict-sriov" SO, "spr_sriov_kernel", "libnl-route-3-dev",
      "virtual functions of network cards"},
     {"etcd", "libshardpredict-etcd" SO, "spr_etcd_coordinator", "libcurl4-openssl-dev",
      "leases for several controllers"},
@@ -198,6 +198,8 @@ static void say_json(long threads) {
     }
     printf("], ");
     say_libvirt_json();
+    printf(", ");
+    doctor_sriov(true);
     printf(", \"folders\": [");
     static const char *const names[] = {"SPR_DATA", "SPR_MAPS"};
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -231,6 +233,7 @@ static void say_text(long threads) {
             printf("  %-11s not built  %s; needs package %s\n", b->name, b->does, b->package ? b->package : "none");
     }
     say_libvirt_text();
+    doctor_sriov(false);
 }
 
 static void say_licenses(void) {
@@ -258,7 +261,8 @@ int verb_doctor(int argc, const char **argv) {
         "doctor",
         "Says what this machine and this build can do: version, SIMD level, threads, the libraries it runs on with\n"
         "their licences, the backends that are built and the package that each missing one needs, whether libvirt's\n"
-        "library and a daemon of this machine are there, and the folders that scenarios and maps are looked for in.\n"
+        "library and a daemon of this machine are there, which network cards have virtual functions and whether they\n"
+        "can be given away, and the folders that scenarios and maps are looked for in.\n"
         "Reads only; changes nothing.",
         "Example: shardpredict doctor --json", table, argc, argv, NULL);
     if (rc >= 0)

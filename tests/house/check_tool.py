@@ -46,7 +46,7 @@ def version_is_the_headers():
 
 def doctor_tells():
     d = json.loads(call("doctor", "--json", env=dict(os.environ, SPR_DATA=ROOT, SPR_MAPS='/"no\\where"')).stdout)
-    wrong = [k for k in ("version", "abi", "license", "threads", "simd", "libraries", "backends", "libvirt", "folders") if k not in d]
+    wrong = [k for k in ("version", "abi", "license", "threads", "simd", "libraries", "backends", "libvirt", "sriov", "folders") if k not in d]
     sim = [b for b in d["backends"] if b["name"] == "sim"]
     if not sim or not sim[0]["built"]:
         wrong.append(f"sim: {sim}")

@@ -8,10 +8,13 @@
  *
  *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY        kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
+ *   arm N early|late        in the build that sees the driver's inside: the next request stops this process (SIGSTOP)
+ * at the driver's Nth act, before the time since the last check is looked at, or after it
  *
  * Each answer is one line of JSON with the milliseconds that it took.
  */
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +22,24 @@
 
 #include <shardpredict.h>
 #include <shardpredict/backend-libvirt.h>
+
+#ifdef DRIVE_INSIDE
+#include "driver.h"
+
+static atomic_int acts_left, stops_late;
+static void stop_between(struct lv_act *a, bool late) {
+    (void)a;
+    if (late == atomic_load(&stops_late) && atomic_fetch_sub(&acts_left, 1) == 1)
+        raise(SIGSTOP); /* of the whole process, wherever its threads are */
+}
+static void arm(int acts, const char *when) {
+    atomic_store(&acts_left, acts);
+    atomic_store(&stops_late, !strcmp(when, "late"));
+    atomic_store(&lv_between, stop_between);
+}
+#else
+static void arm(int acts, const char *when) { fprintf(stderr, "drive: cannot stop at act %d, %s\n", acts, when); }
+#endif
 
 static const char *kernel_args[32], *probe;
 static double deadline_s = 240;
@@ -120,6 +141,11 @@ static void do_line(const struct spr_driver_ops *ops, void *state, char *line) {
         quoted(c.unkept_why);
         printf("}\n");
         fflush(stdout);
+        return;
+    }
+    int acts;
+    if (sscanf(line, "arm %d %63s", &acts, verb) == 2) {
+        arm(acts, verb);
         return;
     }
     q.kind = strncmp(verb, "headroom:", 9) ? SPR_SHARD_REPLICA : SPR_SHARD_HEADROOM;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Two controllers and one host: one is stopped somewhere between check and act, the other takes over. Never two, never half of one."""
 import os
+import select
 import signal
 import time
 
@@ -10,8 +11,8 @@ from shards import Drive, done
 SHARD = "spr-{:016x}-web"
 
 
-def drive(l, fence, owner, **more):
-    return Drive(l, fence=fence, owner=owner, lease=3, idle=1, **more)
+def drive(l, fence, owner, lease=3, **more):
+    return Drive(l, fence=fence, owner=owner, lease=lease, idle=1, **more)
 
 
 def seats(l):
@@ -102,12 +103,91 @@ def expired(t, l):
         t.check("and has its own still", done(new("release", 41)))
 
 
+class Pair:
+    """One host, two controllers that take it from each other with every case: the older one is stopped exactly at an act."""
+
+    def __init__(self, t, l, old, new):
+        self.t, self.l, self.old, self.new, self.shard = t, l, old, new, 50
+        self.clean = self.seen()
+
+    def seen(self):
+        """What an act could change: definitions, states, images, secrets."""
+        names = [d for d in self.l.domains("hv2") if d.startswith("spr-")]
+        return {"states": self.l.domains("hv2"), "xml": {n: self.l.virsh("hv2", "dumpxml", "--inactive", n) for n in names},
+                "images": sorted(os.listdir(os.path.join(self.l.folder, "hv2", "lib", "images")))}
+
+    def stops(self):
+        """True: it stands still. False: it has answered, there are fewer acts."""
+        def look():
+            with open(f"/proc/{self.old.process.pid}/stat") as f:
+                if f.read().rpartition(")")[2].split()[0] == "T":
+                    return "stopped"
+            return select.select([self.old.process.stdout], [], [], 0)[0] and "answered"
+        return self.l.wait(look, 60, "an act", every=0.005) == "stopped"
+
+    def case(self, verb, number, when, does):
+        """does: what the newer one does meanwhile, "adopt" or "release". None: there are fewer acts; else what the late act changed."""
+        t, old, new, shard = self.t, self.old, self.new, self.shard
+        self.shard += 1
+        old.fence, new.fence = old.fence + 2, new.fence + 2
+        what = f"{verb}, stopped at act {number}, {when}, the newer one: {does}"
+        if verb != "allocate" and not done(old("allocate", shard, 1)):
+            raise lab.LabError(f"{what}: nothing to begin with")
+        old.process.stdin.write(f"arm {number} {when}\n")
+        old.send(verb, shard, {"allocate": 1, "resize": 2}.get(verb, 0), cpu=0.25 if verb == "resize" else None, mib=16 if verb == "resize" else None)
+        if not self.stops():
+            a = old.answer()
+            old.process.stdin.write("arm 0 late\n")
+            t.check(f"{verb}: it is done when nobody stops it at act {number}", done(a) and done(old("release", shard)), a)
+            return None
+        b = new("reserve", shard + 1000, 1)  # with a shard of its own it keeps the seat
+        a = new(does, shard) if shard in new.shards() else b
+        before = self.seen()
+        os.kill(old.process.pid, signal.SIGCONT)
+        late, after = old.answer(), self.seen()
+        changed = sorted(k for k in before if before[k] != after[k])
+        t.check(f"{what}: the newer one has the host", done(a) and done(b), (a, b))
+        if when == "early":
+            t.check(f"{what}: refused, and nothing was changed", not changed and late["outcome"] == "failed" and late["code"] < 0, (changed, late))
+        mine = [d for d in after["states"] if d.startswith(f"spr-{shard:016x}-")]
+        foreign = lambda s: {k: v for k, v in s["states"].items() if not k.startswith("spr-")}
+        t.check(f"{what}: one domain at most, nothing foreign was touched", len(mine) <= 1 and foreign(before) == foreign(after), after["states"])
+        again = old("reserve", shard, 9)
+        t.check(f"{what}: its next request is refused", not done(again) and "fence" in again["text"], (late, again))
+        told = new.shards()
+        t.check(f"{what}: the newer one sees what came of it", (shard in told) == bool(mine), (told, mine))
+        t.check(f"{what}: and gives it back, nothing is left", done(new("release", shard)) and done(new("release", shard + 1000)) and
+                self.seen() == self.clean, (self.clean, self.seen()))
+        return f"{', '.join(changed) if changed else 'nothing'} ({late['outcome']})"
+
+
+def at_every_act(t, l):
+    """Before the check it is refused. After it, which is the window that remains, one act goes through: harmless, and the last one."""
+    with drive(l, 1000, "older", lease=1, vm="disk") as old, drive(l, 1001, "newer", lease=1, vm="disk") as new:
+        pair = Pair(t, l, old, new)
+        for verb in ("allocate", "resize", "release"):
+            number, seen = 0, []
+            while not seen or seen[-1] is not None:
+                number += 1
+                seen.append(pair.case(verb, number, "late", "release" if verb == "allocate" or number % 2 else "adopt"))
+                if seen[-1] is not None:
+                    pair.case(verb, number, "early", "adopt")
+            t.check(f"{verb} has acts to be stopped at", number > 1, seen)
+            t.note(f"{verb}: what an act changed that came too late, one by one: {'; '.join(map(str, seen[:-1]))}")
+    t.check("nobody sits there any more", not seats(l), seats(l))
+
+
 def test(t, l):
     l.guest("hv1", "web", "10.78.1.1", start=False, META='replica="image"')
+    base = l.disk("base.img", 4)
+    l.define("hv1", l.domain_xml("disk", "10.78.1.3", DISK=l.disk("over.qcow2", backing=base), META='replica="image"'))
+    l.virsh("hv1", "pool-refresh", "shared")
+    l.guest("hv2", "foreign", "10.78.1.4", start=False)
     begin = l.state("hv2")
+    at_every_act(t, l)
     taken_over(t, l)
     alike(t, l)
-    for turn, after_s in enumerate((0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.4)):
+    for turn, after_s in enumerate((0.03, 0.1, 0.4)):
         stopped(t, l, turn, after_s)
     for turn, after_s in enumerate((0.01, 0.03, 0.1, 0.3)):
         killed(t, l, turn, after_s)

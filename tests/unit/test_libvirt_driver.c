@@ -407,8 +407,8 @@ static void all_that_stands_in_the_way_of_a_move_is_told_as_far_as_it_goes(void 
 /* ---- a controller that is stopped between check and act ---- */
 
 static atomic_int hooked;
-static void another_takes_over(struct lv_act *a) {
-    if (atomic_fetch_add(&hooked, 1) || !a->dom)
+static void another_takes_over(struct lv_act *a, bool late) {
+    if (late || atomic_fetch_add(&hooked, 1) || !a->dom)
         return;
     struct lv_shard_meta m = {0};
     char why[LV_WHY], *xml = NULL;
@@ -439,7 +439,7 @@ static void who_was_stopped_too_long_looks_again_before_it_acts(void **state) {
                                      : verbs[i] == SPR_DRIVER_WARM  ? 1
                                                                     : 2,
                                      5));
-        atomic_store(&lv_between, (void (*)(struct lv_act *))NULL);
+        atomic_store(&lv_between, (void (*)(struct lv_act *, bool))NULL);
         assert_int_equal(code, SPR_E_FENCED);
         struct lv_shard_meta m = meta_of(b, shard);
         assert_int_equal(m.fence, 9);

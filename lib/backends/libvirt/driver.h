@@ -190,6 +190,11 @@ struct lv_act *lv_act_new(struct lv_driver *d, int verb, uint64_t shard, const c
 void lv_act_leave(struct lv_job *job);
 void lv_act_destroy(struct lv_job *job);
 /*
+ * Is it still ours to change? Looked up again when more than a third of the lease has gone by since it was last seen.
+ * SPR_OK, or the job has failed.
+ */
+int lv_check(struct lv_act *a, virConnectPtr conn);
+/*
  * Right before every call that changes something: is it still ours to change? Looked up again when more than a third of
  * the lease has gone by since it was last seen. SPR_OK, or the job has failed (or waits).
  */
@@ -214,8 +219,11 @@ bool lv_runs(virDomainPtr dom);              /* it has a process, paused or not 
 int lv_state(virDomainPtr dom, int *reason); /* virDomainState, -1 = cannot be said */
 /* Smooth a measured duration of the host: 0.3 of the new one. */
 void lv_measured(struct lv_act *a, double *fact, double seconds);
-/* In the tests' build only: called between the check and the act, on the lane's thread. */
-extern void (*_Atomic lv_between)(struct lv_act *a);
+/*
+ * In the tests' build only: called before every act on the lane's thread, first before the time since the last check is
+ * looked at, then (late) after it, with nothing but the act to come.
+ */
+extern void (*_Atomic lv_between)(struct lv_act *a, bool late);
 
 /* ---- the seat (driver_seat.c) ---- */
 

@@ -139,6 +139,25 @@ static char *volume_xml(const struct lv_base *b, const char *name, double bytes)
     return out;
 }
 
+/*
+ * A newer controller may have removed the shard while the request for this volume was on its way, or stopped: then no
+ * metadata names it, and it must not stay. Where the shard stands its metadata does, whoever has it now.
+ */
+static int came_in_time(struct lv_act *a, virConnectPtr conn, virStorageVolPtr vol) {
+    struct lv_shard_meta seen = {0};
+    char why[LV_WHY] = "";
+    int code = SPR_OK, rc = lv_check(a, conn);
+    if (rc == SPR_OK)
+        return SPR_OK;
+    virDomainPtr dom = lv_find_ours(conn, a->shard, a->vm, &seen, &code, why);
+    if (!dom && code == SPR_E_NOT_FOUND)
+        virStorageVolDelete(vol, 0);
+    if (dom)
+        virDomainFree(dom);
+    lv_meta_clear(&seen);
+    return rc;
+}
+
 static int make(struct lv_act *a, virConnectPtr conn, virStoragePoolPtr pool, const struct lv_base *b) {
     char name[LV_NAME + 80];
     double bytes = capacity(a, conn, b);
@@ -161,8 +180,10 @@ static int make(struct lv_act *a, virConnectPtr conn, virStoragePoolPtr pool, co
         lv_fail(a, "making overlay", name);
         rc = a->job.code;
     }
-    if (vol)
+    if (vol) {
+        rc = came_in_time(a, conn, vol);
         virStorageVolFree(vol);
+    }
     lv_free(xml);
     return rc;
 }

@@ -16,14 +16,14 @@ lv_verb *const lv_verbs[SPR_DRIVER_VERB_END_] = {
 };
 
 #ifdef LV_INSIDE
-void (*_Atomic lv_between)(struct lv_act *a);
-static void between(struct lv_act *a) {
-    void (*hook)(struct lv_act *) = atomic_load(&lv_between);
+void (*_Atomic lv_between)(struct lv_act *a, bool late);
+static void between(struct lv_act *a, bool late) {
+    void (*hook)(struct lv_act *, bool) = atomic_load(&lv_between);
     if (hook)
-        hook(a);
+        hook(a, late);
 }
 #else
-static void between(struct lv_act *a) { (void)a; }
+static void between(struct lv_act *a, bool late) { (void)a, (void)late; }
 #endif
 
 /* ---- failing ---- */
@@ -219,22 +219,34 @@ static int still_ours(struct lv_act *a, virConnectPtr conn) {
     return rc;
 }
 
-int lv_guard(struct lv_act *a, virConnectPtr conn) {
-    between(a);
+int lv_check(struct lv_act *a, virConnectPtr conn) {
     if ((double)(lv_clock_ns() - a->checked_ns) > a->d->o.lease_s / 3 * 1e9) {
         int rc = still_ours(a, conn);
         if (rc < 0)
             return rc;
         a->checked_ns = lv_clock_ns();
     }
-    a->touched = true;
     return SPR_OK;
+}
+
+static int guard(struct lv_act *a, virConnectPtr conn) {
+    between(a, false);
+    int rc = lv_check(a, conn);
+    a->touched |= rc == SPR_OK;
+    return rc;
+}
+
+int lv_guard(struct lv_act *a, virConnectPtr conn) {
+    int rc = guard(a, conn);
+    if (rc == SPR_OK)
+        between(a, true);
+    return rc;
 }
 
 int lv_guard_ours(struct lv_act *a, virConnectPtr conn) {
     struct lv_shard_meta seen = {0};
     char why[LV_WHY] = "";
-    int rc = lv_guard(a, conn);
+    int rc = guard(a, conn);
     if (rc < 0)
         return rc;
     rc = lv_meta_read(a->dom, &seen, why);
@@ -243,6 +255,8 @@ int lv_guard_ours(struct lv_act *a, virConnectPtr conn) {
     lv_meta_clear(&seen);
     if (rc < 0)
         lv_job_fail(&a->job, rc, "domain %s is no longer this shard: it is left alone", a->name);
+    else
+        between(a, true);
     return rc;
 }
 

@@ -127,7 +127,18 @@ def given_up(t, l):
     t.same("a migration that was given up leaves nothing on the target", {}, l.domains("hv2"))
 
 
-HOOK = """#!/bin/sh
+def hook(l, host, text):
+    """What libvirt asks on that host before and after everything; returns what takes it away again."""
+    folder = os.path.join(l.folder, host, "etc", "hooks")
+    os.makedirs(folder)
+    with open(os.path.join(folder, "qemu"), "w", opener=lambda p, f: os.open(p, f, 0o755)) as f:
+        f.write(text)
+    l.sh("kill-libvirtd", host)  # hooks are looked for when it starts
+    l.sh("start", host)
+    return lambda: (os.unlink(os.path.join(folder, "qemu")), os.rmdir(folder))
+
+
+SMALL = """#!/bin/sh
 # Refuses to start what has more than 120 MiB, as a host without room does.
 [ "$2" = prepare ] || exit 0
 kib=$(sed -n "s/.*<memory unit='KiB'>\\([0-9]*\\)<.*/\\1/p" | head -1)
@@ -137,12 +148,7 @@ kib=$(sed -n "s/.*<memory unit='KiB'>\\([0-9]*\\)<.*/\\1/p" | head -1)
 
 def held(t, l):
     """What is said to be held is held: a placeholder that was killed is not, and one that cannot grow stays as it was."""
-    name, folder = NAME.format(7, "web"), os.path.join(l.folder, "hv2", "etc", "hooks")
-    os.makedirs(folder)
-    with open(os.path.join(folder, "qemu"), "w", opener=lambda p, f: os.open(p, f, 0o755)) as f:
-        f.write(HOOK)
-    l.sh("kill-libvirtd", "hv2")  # hooks are looked for when it starts
-    l.sh("start", "hv2")
+    name, remove = NAME.format(7, "web"), hook(l, "hv2", SMALL)
     with Mover(l, hold=1) as m:
         for verb in ("reserve", "allocate"):
             t.check(f"a hold: {verb}", done(m(verb, shard=7, piece=1)))
@@ -166,8 +172,7 @@ def held(t, l):
         a = m("resize", shard=7, piece=5, cpu=0, mib=16)
         t.check("with room it grows", done(a) and l.domains("hv2")[name] == "paused" and m.shards()[0]["ready"] == 112 << 20, (a, m.shards()))
         t.check("given back", done(m("release", shard=7)))
-    os.unlink(os.path.join(folder, "qemu"))
-    os.rmdir(folder)
+    remove()
 
 
 def target_lost(t, l):
@@ -222,6 +227,37 @@ def under_load(t, l):
     t.check("no seat is left on either host", not [s for h in ("hv1", "hv2") for s in l.state(h)["secrets"] if s.strip()])
 
 
+WAITS = """#!/bin/sh
+# The source's last word on a migration waits until the test has looked.
+[ "$1 $2" = "web release" ] || exit 0
+: >/run/moved
+i=0
+while [ -e /run/moved ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i + 1)); done
+"""
+
+
+def unseen(t, l):
+    """The VM arrives, and the target's daemon dies before anybody has looked: it is no failure."""
+    name, remove, moved = NAME.format(9, "web"), hook(l, "hv2", WAITS), os.path.join(l.folder, "hv2", "run", "moved")
+    with Mover(l) as m:
+        for verb in ("reserve", "allocate"):
+            a = m(verb, shard=9, piece=1, host="hv1")
+            t.check(f"unseen: {verb}", done(a), a)
+        first = m.begin("migrate", shard=9, host="hv1")
+        l.wait(lambda: os.path.exists(moved), 60, "the source's last word")
+        l.sh("kill-libvirtd", "hv1")
+        os.unlink(moved)
+        time.sleep(2)
+        p = m.progress()
+        t.check("unseen: nobody knows yet", p["running"] == 1 and p["code"] == 0 and first not in m.kept and m.said.empty(), p)
+        l.sh("start", "hv1")
+        a, p = m.answer(first), m.progress()
+        t.check("unseen: then it has arrived", done(a) and p["code"] == 0 and p["share"] == 1 and not p["running"], (a, p))
+        t.check("unseen: the VM is there and its hold is gone", running(l, "hv1", "web") and "web" not in l.domains("hv2") and
+                name not in l.domains("hv1"), (l.domains("hv1"), l.domains("hv2")))
+    remove()
+
+
 def promoted(t, l):
     """The primary's host dies; its warm replica on the other one becomes the primary, once."""
     l.guest("hv1", "shop", "10.78.1.2", DISK=l.disk("shop.qcow2", backing=l.disk("shop.img")), META='replica="image" group="shops"')
@@ -269,6 +305,7 @@ def test(t, l):
     given_up(t, l)
     target_lost(t, l)
     under_load(t, l)
+    unseen(t, l)
     promoted(t, l)
 
 

@@ -354,7 +354,8 @@ static void a_host_without_secrets_is_asked_again_on_its_next_connection(void **
 
 static void secrets_that_cannot_be_reached_are_not_missing(void **state) {
     struct bench *b = *state;
-    virConnectPtr conn = conn_of(b);
+    virConnectPtr conn = virConnectOpen(b->uri);
+    assert_non_null(conn);
     assert_null(virSecretLookupByUsage(conn, VIR_SECRET_USAGE_TYPE_CEPH, "x"));
     assert_true(lv_lacks_secrets());
     virConnectClose(conn);

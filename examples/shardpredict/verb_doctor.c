@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "tool.h"
+#include "doctor.h"
 
 #define STR_(x) #x
 #define STR(x)  STR_(x)
@@ -164,6 +164,35 @@ static void say_libvirt_text(void) {
         printf("  daemon      none on this machine (no socket in /run/libvirt); hosts elsewhere are given by URI\n");
 }
 
+static void say_kernel_json(void) {
+    struct doctor_line lines[DOCTOR_LINES];
+    size_t n = doctor_kernel(lines);
+    printf("\"host\": [");
+    for (size_t i = 0; i < n; i++) {
+        printf("%s{", i ? ", " : "");
+        tool_json_text("name", lines[i].name);
+        printf(", ");
+        tool_json_text("state", lines[i].state);
+        printf(", ");
+        tool_json_text("text", lines[i].text[0] ? lines[i].text : NULL);
+        printf(", ");
+        tool_json_text("todo", strcmp(lines[i].state, "there") ? lines[i].todo : NULL);
+        printf("}");
+    }
+    printf("]");
+}
+
+static void say_kernel_text(void) {
+    struct doctor_line lines[DOCTOR_LINES];
+    size_t n = doctor_kernel(lines);
+    printf("\nthis machine as a host of shards\n");
+    for (size_t i = 0; i < n; i++) {
+        bool there = !strcmp(lines[i].state, "there");
+        printf("  %-18s %-8s %s%s%s\n", lines[i].name, lines[i].state, lines[i].text,
+               lines[i].text[0] && !there ? "; " : "", there ? "" : lines[i].todo);
+    }
+}
+
 static void say_json(long threads) {
     char version[64];
     printf("{\"schema\": 1, ");
@@ -200,6 +229,8 @@ static void say_json(long threads) {
     say_libvirt_json();
     printf(", ");
     doctor_sriov(true);
+    printf(", ");
+    say_kernel_json();
     printf(", \"folders\": [");
     static const char *const names[] = {"SPR_DATA", "SPR_MAPS"};
     for (size_t i = 0; i < COUNT(names); i++) {
@@ -234,6 +265,7 @@ static void say_text(long threads) {
     }
     say_libvirt_text();
     doctor_sriov(false);
+    say_kernel_text();
 }
 
 static void say_licenses(void) {
@@ -252,9 +284,12 @@ static void say_licenses(void) {
 
 int verb_doctor(int argc, const char **argv) {
     static int json, licenses;
+    static char *libvirt;
     struct poptOption table[] = {
         {"json", 'j', POPT_ARG_NONE, &json, 0, "answer in JSON", NULL},
         {"licenses", 'l', POPT_ARG_NONE, &licenses, 0, "list the licences of everything that is loaded", NULL},
+        {"libvirt", 0, POPT_ARG_STRING, &libvirt, 0,
+         "what a host under libvirt lacks, as plans will know it; exit 3 where they leave it out", "URI"},
         POPT_TABLEEND,
     };
     int rc = tool_options(
@@ -262,11 +297,15 @@ int verb_doctor(int argc, const char **argv) {
         "Says what this machine and this build can do: version, SIMD level, threads, the libraries it runs on with\n"
         "their licences, the backends that are built and the package that each missing one needs, whether libvirt's\n"
         "library and a daemon of this machine are there, which network cards have virtual functions and whether they\n"
-        "can be given away, and the folders that scenarios and maps are looked for in.\n"
-        "Reads only; changes nothing.",
+        "can be given away, what this machine lacks as a host of shards and what to do, and the folders that "
+        "scenarios\n"
+        "and maps are looked for in. Changes nothing: whether traffic can be limited is tried in a network namespace\n"
+        "that is gone afterwards.",
         "Example: shardpredict doctor --json", table, argc, argv, NULL);
     if (rc >= 0)
         return rc;
+    if (libvirt)
+        return doctor_libvirt(libvirt, json);
     long threads = sysconf(_SC_NPROCESSORS_ONLN);
     if (json)
         say_json(threads);

@@ -46,7 +46,11 @@ def version_is_the_headers():
 
 def doctor_tells():
     d = json.loads(call("doctor", "--json", env=dict(os.environ, SPR_DATA=ROOT, SPR_MAPS='/"no\\where"')).stdout)
-    wrong = [k for k in ("version", "abi", "license", "threads", "simd", "libraries", "backends", "libvirt", "sriov", "folders") if k not in d]
+    wrong = [k for k in ("version", "abi", "license", "threads", "simd", "libraries", "backends", "libvirt", "sriov", "host", "folders") if k not in d]
+    host = {x["name"]: x for x in d["host"]}
+    wrong += [f"{k} is not looked for" for k in ("cpu control group", "tc", "sch_htb", "sch_sfq", "cls_fw", "cls_u32", "act_police", "kvm",
+                                                 "driver secret", "driver storage") if k not in host]
+    wrong += [f"{x['name']}: {x['state']}, and nothing to do" for x in d["host"] if (x["state"] == "there") == bool(x["todo"])]
     sim = [b for b in d["backends"] if b["name"] == "sim"]
     if not sim or not sim[0]["built"]:
         wrong.append(f"sim: {sim}")
@@ -84,7 +88,7 @@ def completion_knows_verbs_and_options():
         wrong.append(f"verbs: {complete('')}")
     if complete("doc") != ["doctor"]:
         wrong.append(f"doc: {complete('doc')}")
-    if set(complete("doctor", "--")) != {"--json", "--licenses", "--help"}:
+    if set(complete("doctor", "--")) != {"--json", "--libvirt", "--licenses", "--help"}:
         wrong.append(f"doctor --: {complete('doctor', '--')}")
     return wrong
 

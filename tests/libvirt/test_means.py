@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """What a host lacks is known before a shard needs it: from its guests that run, else from a tiny one of our own that is gone at once."""
 import glob
+import json
 import os
 import signal
+import sys
 import time
 
 import lab
@@ -61,10 +63,31 @@ def gone(l, host):
     l.wait(lambda: not [n for n in l.domains(host) if n.startswith("spr-")], 60, f"the trial on {host} to be over")
 
 
+def doctor(l, host, *options):
+    """As the operator asks, on the host itself -> (exit code, JSON)."""
+    r = l.host(host, sys.argv[2], "doctor", "--json", *options, check=False)
+    return r.returncode, json.loads(r.stdout)
+
+
+def states(answer):
+    return {x["name"]: x["state"] for x in answer["host"]}
+
+
+def of_uri(l, host):
+    r = l.fab([sys.argv[2], "doctor", "--json", "--libvirt", l.uri(host)], check=False)
+    return r.returncode, json.loads(r.stdout)
+
+
 def test(t, l):
     l.guest("hv1", "web", "10.78.1.1", META='replica="image"')
     refuse_sfq(l, "hv2")
     begin = {h: l.state(h) for h in l.hosts}
+    (_, a), (_, b) = doctor(l, "hv1"), doctor(l, "hv2")
+    t.check("doctor on a host that has all sees it", {k: states(a)[k] for k in ("cpu control group", "tc", "sch_htb", "sch_sfq", "act_police")} ==
+            dict.fromkeys(("cpu control group", "tc", "sch_htb", "sch_sfq", "act_police"), "there"), a["host"])
+    todo = [x["todo"] for x in b["host"] if x["name"] == "sch_sfq"]
+    t.check("on the other one it names the module and what to do", states(b)["sch_sfq"] == "missing" and "load it" in todo[0] and "limit_net" in todo[0], b["host"])
+    t.check("and of a host by its URI what plans will know", of_uri(l, "hv1")[0] == 0 and of_uri(l, "hv1")[1]["unkept"] == [], of_uri(l, "hv1"))
     with Drive(l) as d:
         d("observe")
         a, b = means(d, "hv1"), means(d, "hv2")
@@ -89,6 +112,9 @@ def test(t, l):
         b = known(l, d, "hv2", CPU, "hv2 to be known as unable to limit the cpu")
         t.check("who does not want the network limited is not told of it", b["unkept"] == CPU and "sch_sfq" not in b["missing"], b)
     without_cpu(l, "hv1")
+    t.check("doctor on the host says so", states(doctor(l, "hv1")[1])["cpu control group"] == "missing", doctor(l, "hv1"))
+    rc, a = of_uri(l, "hv1")
+    t.check("and by its URI that plans leave it out", rc == 3 and a["connected"] and a["unkept"] == ["cpu"] and "no cpu control group" in a["left_out"], (rc, a))
     count = len(trials(l, "hv1"))
     with Drive(l) as d:
         a = known(l, d, "hv1", CPU, "hv1 to be known as unable to limit the cpu")

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Is the guest ready? Asked from this machine, as a client would: an HTTP answer, an open port, or its own agent. */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
 #include "probe.h"
 
-/* Any answer is one: an agent that does not know the question is there all the same. */
+/* Any answer is one: an agent that does not know the question is there all the same. Of the questions that libvirt can
+ * pass on without marking the guest as tampered with this is one where it tells an answer from silence. */
 static int by_agent(virDomainPtr dom, char why[LV_WHY]) {
+    long long seconds;
+    unsigned nanos;
     virDomainAgentSetResponseTimeout(dom, 1, 0);
-    char *name = virDomainGetHostname(dom, VIR_DOMAIN_GET_HOSTNAME_AGENT);
-    const virError *e = name ? NULL : virGetLastError();
-    bool answered = name || (e && e->message && strstr(e->message, "unable to execute QEMU agent command"));
-    free(name);
+    bool told = virDomainGetTime(dom, &seconds, &nanos, 0) == 0;
+    const virError *e = told ? NULL : virGetLastError();
+    bool answered = told || (e && e->message && strstr(e->message, "unable to execute QEMU agent command"));
     if (answered)
         return 1;
     if (e && e->code == VIR_ERR_ARGUMENT_UNSUPPORTED)

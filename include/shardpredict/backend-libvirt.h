@@ -124,6 +124,12 @@ struct spr_libvirt_identity {
     const char *seed_url;           /**< cloud-init NoCloud seed, put where cloud-init finds it (SMBIOS serial ds=nocloud;s=URL); NULL = none */
     const char *mac;                /**< of its first interface; NULL = derived from the shard's id */
     const char *probe;              /**< http://, https:// or tcp://host:port that answers when it is ready; "agent" = the guest agent; NULL = that it runs */
+    /**
+     * path, on the host that it is made on, of a cloud-init NoCloud image (label cidata): a read-only disk of the guest,
+     * whose CD-ROM drives are empty then, because the primary's own seed may lie there. The image stays the program's,
+     * who removes it after the shard. NULL = none
+     */
+    const char *seed_image;
 };
 
 /** Config of the driver. */
@@ -162,6 +168,18 @@ struct spr_libvirt_driver_opts {
      * shard that asks for it tells. Not for controllers that only advise: they leave hosts as they are
      */
     int32_t trial;
+    /**
+     * network of each host with `<forward mode='hostdev'>`, a pool of virtual functions (SR-IOV): what is a virtual
+     * function in the primary is one from there in its replicas. `vf-network` in the owner's metadata comes first;
+     * NULL = none, then such VMs have no replicas
+     */
+    const char *vf_network;
+    /**
+     * resource partition (control group) that shards are put in, such as /machine/shards. libvirt makes none, so it
+     * must be there on each host, with the limits that all shards together shall keep; looked for at the first
+     * reservation on a host. NULL = the host's usual one
+     */
+    const char *partition;
 };
 
 /** A live migration, under way or ended. */

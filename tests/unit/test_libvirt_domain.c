@@ -223,7 +223,9 @@ static void a_replica_of_a_uefi_guest(void **state) {
     m.how.nvram = NULL;
     made = derived(xml, &m.how);
     assert_has(made, "<numatune>");
-    assert_lacks(made, "<nvram");
+    assert_has(made,
+               "<nvram template=\"/usr/share/OVMF/OVMF_VARS_4M.fd\"/>"); /* libvirt makes a copy by the new name */
+    assert_lacks(made, "_VARS.fd");
     lv_free(made);
     lv_meta_clear(&m.meta);
     free(xml);
@@ -259,6 +261,20 @@ static void a_replica_of_a_cloud_image(void **state) {
     assert_true(d.agent);
     lv_domain_clear(&d);
     lv_free(made);
+    m.how.seed_image = "/srv/seeds/ab.img";
+    made = derived(xml, &m.how);
+    d = domain(made);
+    const struct lv_disk *seed = &d.disk[d.disk_count - 1];
+    assert_true(!strcmp(seed->source, "/srv/seeds/ab.img") && seed->readonly && !strcmp(seed->format, "raw"));
+    for (size_t i = 0; i + 1 < d.disk_count; i++) { /* nothing of the primary's seed, no name taken twice */
+        assert_true(!strcmp(d.disk[i].device, "disk") || !d.disk[i].source);
+        assert_string_not_equal(d.disk[i].target, seed->target);
+    }
+    lv_domain_clear(&d);
+    lv_free(made);
+    m.how.seed_image = "seed.img";
+    refused(xml, &m.how, SPR_E_ARG, "seed image");
+    m.how.seed_image = NULL;
     const char *const args[] = {"a=b"};
     m.how.kernel_args = args;
     m.how.kernel_arg_count = 1;

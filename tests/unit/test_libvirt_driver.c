@@ -376,6 +376,106 @@ static void metadata_cannot_name_a_file_that_is_not_the_shards(void **state) {
     assert_int_equal(domains(b), 4);
 }
 
+/* ---- templates ---- */
+
+static void a_template_lies_under_its_replicas_while_it_rests(void **state) {
+    struct bench *b = *state;
+    struct spr_driver_request q = about(SPR_DRIVER_ALLOCATE, 1, 1, 1);
+    add_disks(b);
+    q.vm = "disky";
+    virConnectPtr conn = conn_of(b);
+    virDomainPtr golden = virDomainLookupByName(conn, "golden");
+    assert_int_equal(virDomainCreate(golden), 0);
+    assert_int_equal(ask(b, q), SPR_E_BUSY);
+    assert_non_null(strstr(b->c.text, "'golden' is running"));
+    q.verb = SPR_DRIVER_RESERVE;
+    assert_int_equal(ask(b, q), SPR_E_BUSY);
+    assert_int_equal(domains(b), 3);
+    assert_int_equal(virDomainDestroy(golden), 0);
+    q.verb = SPR_DRIVER_ALLOCATE;
+    assert_int_equal(ask(b, q), SPR_OK);
+    virDomainPtr dom = virDomainLookupByName(conn, "spr-0000000000000001-disky");
+    char *xml = virDomainGetXMLDesc(dom, 0);
+    assert_non_null(strstr(xml, "<source file='/sprpool/" OVERLAY "'"));
+    assert_non_null(strstr(xml, "<source file='/sprpool/base.qcow2'/>"));
+    free(xml);
+    virDomainFree(dom);
+    virDomainFree(golden);
+    virConnectClose(conn);
+    q.verb = SPR_DRIVER_RELEASE, q.piece = 0;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_true(has_volume(b, "/sprpool/base.qcow2") && !has_volume(b, "/sprpool/" OVERLAY));
+}
+
+/* ---- virtual functions ---- */
+
+#define VF_NIC(function)                                                                                               \
+    "<interface type='hostdev' managed='yes'><mac address='52:54:00:00:00:0" function                                  \
+    "'/><source><address type='pci' domain='0' bus='5' slot='16' function='" function                                  \
+    "'/></source><vlan><tag id='42'/></vlan></interface>"
+
+/* A pool of so many virtual functions, and VMs with one and with three of them. */
+static void add_functions(struct bench *b, const char *count) {
+    char xml[2048] = "<network><name>vfs</name><forward mode='hostdev' managed='yes'>";
+    virConnectPtr conn = conn_of(b);
+    for (; *count; count++)
+        snprintf(xml + strlen(xml), sizeof xml - strlen(xml),
+                 "<address type='pci' domain='0' bus='5' slot='16' function='%c'/>", *count);
+    strcat(xml, "</forward></network>");
+    virNetworkPtr net = virNetworkDefineXML(conn, xml);
+    assert_non_null(net);
+    assert_int_equal(virNetworkCreate(net), 0);
+    virNetworkFree(net);
+    for (int n = 1; n < 4; n += 2) {
+        snprintf(xml, sizeof xml,
+                 "<domain type='test'><name>fast%d</name><memory>65536</memory><vcpu>1</vcpu><os><type arch='i686'>hvm"
+                 "</type></os><devices>%s%s</devices></domain>",
+                 n, VF_NIC("1"), n > 1 ? VF_NIC("2") VF_NIC("3") : "");
+        virDomainPtr dom = virDomainDefineXML(conn, xml);
+        assert_non_null(dom);
+        virDomainFree(dom);
+    }
+    virConnectClose(conn);
+}
+
+static void a_virtual_function_comes_from_the_hosts_pool(void **state) {
+    struct bench *b = *state;
+    struct spr_driver_request q = about(SPR_DRIVER_RESERVE, 1, 1, 1);
+    struct spr_env env = {.size = sizeof env, .context = b->ctx};
+    add_functions(b, "12");
+    q.vm = "fast1";
+    assert_int_equal(ask(b, q), SPR_E_UNSUPPORTED); /* nobody said from where */
+    assert_non_null(strstr(b->c.text, "vf_network"));
+    ops()->close(b->state);
+    b->opts.vf_network = "nets";
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_OK);
+    assert_int_equal(ask(b, q), SPR_E_UNSUPPORTED);
+    assert_non_null(strstr(b->c.text, "network 'nets'"));
+    ops()->close(b->state);
+    b->opts.vf_network = "vfs";
+    assert_int_equal(ops()->open(&env, &b->opts, &b->state), SPR_OK);
+    q.vm = "fast3";
+    assert_int_equal(ask(b, q), SPR_E_CAPACITY);
+    assert_non_null(strstr(b->c.text, "needs 3 virtual functions of network 'vfs', of whose 2 there are 2 free"));
+    assert_int_equal(domains(b), 3);
+    q.vm = "fast1", q.verb = SPR_DRIVER_ALLOCATE, q.amounts.of[SPR_NET_RX] = 8e6;
+    assert_int_equal(ask(b, q), SPR_OK);
+    virConnectPtr conn = conn_of(b);
+    virDomainPtr dom = virDomainLookupByName(conn, "spr-0000000000000001-fast1");
+    char *xml = virDomainGetXMLDesc(dom, VIR_DOMAIN_XML_INACTIVE);
+    assert_non_null(strstr(xml, "<source network='vfs'/>"));
+    assert_non_null(strstr(xml, "<tag id='42'/>"));
+    assert_non_null(strstr(xml, "kind=\"vf\" what=\"vfs\""));
+    assert_null(strstr(xml, "52:54:00:00:00:01"));
+    assert_null(strstr(xml, "<bandwidth>")); /* libvirt starts no virtual function that is limited */
+    free(xml);
+    virDomainFree(dom);
+    virConnectClose(conn);
+    q.verb = SPR_DRIVER_RELEASE, q.piece = 0;
+    assert_int_equal(ask(b, q), SPR_OK);
+    assert_int_equal(domains(b), 3);
+}
+
 /* More of it than an answer has room for. */
 static void all_that_stands_in_the_way_of_a_move_is_told_as_far_as_it_goes(void **state) {
     struct bench *b = *state;
@@ -490,6 +590,8 @@ int main(void) {
         TEST(what_cannot_be_understood_is_left_alone),
         TEST(a_volume_in_an_overlays_place_is_left_alone),
         TEST(metadata_cannot_name_a_file_that_is_not_the_shards),
+        TEST(a_template_lies_under_its_replicas_while_it_rests),
+        TEST(a_virtual_function_comes_from_the_hosts_pool),
         cmocka_unit_test_setup_teardown(all_that_stands_in_the_way_of_a_move_is_told_as_far_as_it_goes, setup_two,
                                         teardown),
         TEST(who_was_stopped_too_long_looks_again_before_it_acts),

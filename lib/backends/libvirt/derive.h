@@ -9,10 +9,10 @@ struct derive {
     struct lv_edit e;
     xmlNode *root, *devices;
     const struct lv_derive *how;
-    const char *vm;       /* the primary's name, for the texts */
-    char name[LV_NAME];   /* the new one */
-    size_t nics, nic, vf; /* interfaces there are; the next one's number; virtual functions used */
-    int refusals, code;   /* reasons why it cannot be copied; an error of the caller's */
+    const char *vm;          /* the primary's name, for the texts */
+    char name[LV_NAME];      /* the new one */
+    size_t limited, nic, vf; /* interfaces that can be limited; the next one's number; virtual functions used */
+    int refusals, code;      /* reasons why it cannot be copied; an error of the caller's */
     char *why;
 };
 
@@ -23,8 +23,10 @@ void lv_wrong(struct derive *d, const char *format, ...) __attribute__((format(p
 
 void lv_derive_devices(struct derive *d);             /* domain_devices.c */
 void lv_derive_disk(struct derive *d, xmlNode *disk); /* domain_disks.c */
+void lv_derive_seed(struct derive *d);                /* how->seed_image as one more disk */
 void lv_derive_nic(struct derive *d, xmlNode *nic);   /* domain_nics.c */
 void lv_derive_vf(struct derive *d, xmlNode *device, const char *what);
+bool lv_nic_limited(const struct derive *d, const xmlNode *nic); /* can its bandwidth be? */
 
 /* <name>, <uuid>, metadata of a shard, CPU and memory: what a replica and a placeholder have in common. */
 int lv_put_metadata(struct lv_edit *e, xmlNode *root, const struct lv_shard_meta *meta, char why[LV_WHY]);

@@ -75,7 +75,7 @@ void lv_window_add(struct lv_window *w, uint64_t n);
     X(SAVED, 3, "saved")     /* path of a saved image */                                                               \
     X(NVRAM, 4, "nvram")     /* path */                                                                                \
     X(LOG, 5, "log")         /* path of a console's file */                                                            \
-    X(VF, 6, "vf")           /* PCI address of a virtual function */                                                   \
+    X(VF, 6, "vf")           /* network that virtual functions are from */                                             \
     X(RULE, 7, "rule")       /* name of a firewall rule */
 #define SPR_X(name, number, text) LV_PHASE_##name = number,
 enum lv_phase { LV_PHASES(SPR_X) };
@@ -156,6 +156,7 @@ struct lv_vm_meta {
     int32_t priority, shards_at_most;
     double spillable, flow_lifetime_s;
     char *group, *affinity, *anti_affinity, *hosts_allowed;
+    char *vf_network;    /* that virtual functions are taken from, NULL = the driver's */
     char *template_name; /* domain or template that replicas are made from where replica="template", NULL = the driver's
                           */
     struct spr_amounts min, max;
@@ -227,6 +228,7 @@ struct lv_derive_disk {
     /* what is under it, NULL = let libvirt look; never what the primary writes to, but what is under that (lv_disk) */
     const char *backing;
     const char *backing_format; /* required with backing */
+    bool rests;                 /* nobody writes to it (a template's disk): the backing may be the disk itself */
 };
 struct lv_derive {
     const struct lv_shard_meta *meta; /* whose it is: id and vm name it, it is put in; required */
@@ -246,7 +248,11 @@ struct lv_derive {
     const char *nvram;      /* path of its own NVRAM; NULL = libvirt makes one by its name */
     const char *const *vfs; /* PCI addresses "0000:01:10.0" for passed-through devices, in their order */
     size_t vf_count;
-    const char *partition; /* resource partition, NULL = the host's usual one */
+    const char *vf_network;       /* instead: the network that interfaces get theirs from */
+    const char *const *unlimited; /* networks whose interfaces cannot be limited: pools of virtual functions */
+    size_t unlimited_count;
+    const char *seed_image; /* path of a NoCloud image: a read-only disk, and no disc in any drive; NULL = none */
+    const char *partition;  /* resource partition, NULL = the host's usual one */
 };
 /*
  * @return SPR_OK, SPR_E_ARG (how), SPR_E_FORMAT (the XML), SPR_E_UNSUPPORTED (this VM cannot be copied so: why lists

@@ -225,8 +225,14 @@ static void derive_nvram(struct derive *d, xmlNode *os) {
         lv_xml_drop_all(os, "firmware"); /* what it was chosen by; libvirt takes no wishes beside the choice */
     if (!nvram && !d->how->nvram)
         return;
-    if (!d->how->nvram) { /* libvirt makes one by the new name, from its template */
-        lv_xml_drop(nvram);
+    if (!d->how->nvram) { /* libvirt makes one by the new name, from the template */
+        lv_xml_unset(nvram, "type");
+        if (!lv_xml_attr(nvram, "template") || lv_xml_attr(os, "firmware")) {
+            lv_xml_drop(nvram);
+            return;
+        }
+        while (nvram && nvram->children)
+            lv_xml_drop(nvram->children);
         return;
     }
     if (!nvram && !lv_xml_first(os, "loader") && !lv_xml_is(os, "firmware", "efi"))
@@ -360,7 +366,7 @@ static void derive_all(struct derive *d) {
 static int check_how(struct derive *d) {
     const struct lv_derive *how = d->how;
     const char *wrong = lv_shard_wrong(how->meta, how->uuid, &how->amounts);
-    const char *const text[] = {how->name, how->nvram, how->partition};
+    const char *const text[] = {how->name, how->nvram, how->partition, how->vf_network};
     if (!wrong && !strcasecmp(how->uuid, lv_xml_text(lv_xml_first(d->root, "uuid"))))
         wrong = "the UUID is the primary's";
     if (!wrong && !strcmp(d->name, d->vm))

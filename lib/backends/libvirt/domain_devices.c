@@ -182,9 +182,10 @@ static void drop_alias(xmlNode *device) {
 }
 
 void lv_derive_devices(struct derive *d) {
-    d->nics = lv_xml_count(d->devices, "interface");
+    d->limited = 0;
     for (xmlNode *n = lv_xml_first(d->devices, "interface"); n; n = lv_xml_next(n, "interface")) {
         const char *mac = lv_xml_attr(lv_xml_first(n, "mac"), "address");
+        d->limited += lv_nic_limited(d, n);
         if (mac) /* kept beside until all are changed: none of the primary's may come back */
             lv_xml_set(&d->e, n, "primary-mac", mac);
         lv_xml_drop_all(n, "mac");
@@ -207,6 +208,8 @@ void lv_derive_devices(struct derive *d) {
         if (!n)
             lv_wrong(d, "an overlay is given for disk %s, which it does not have", d->how->disks[i].target);
     }
+    if (d->how->seed_image)
+        lv_derive_seed(d);
     if (!lv_xml_first(d->devices, "memballoon")) {
         xmlNode *n = lv_xml_add(&d->e, d->devices, "memballoon", NULL);
         lv_xml_set(&d->e, n, "model", "virtio");

@@ -44,7 +44,7 @@ static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_
         lv_wrong(d, "disk %s: the overlay is the primary's own %s", g->target, g->path);
         return;
     }
-    if (g->backing && !strcmp(g->backing, place(disk)) && !lv_xml_first(disk, "readonly")) {
+    if (g->backing && !g->rests && !strcmp(g->backing, place(disk)) && !lv_xml_first(disk, "readonly")) {
         lv_wrong(d, "disk %s: the overlay lies on %s, which the primary writes to; take what is under it or a copy",
                  g->target, g->backing);
         return;
@@ -84,7 +84,7 @@ void lv_derive_disk(struct derive *d, xmlNode *disk) {
         lv_refuse(d, "a disk has no target");
     else if (why_not && (g || !reads))
         lv_refuse(d, "disk %s (%s): %s", target, place(disk), why_not);
-    else if (g && drive && !g->path)
+    else if (drive && ((g && !g->path) || (!g && d->how->seed_image)))
         forget_source(disk);
     else if (g)
         put_overlay(d, disk, g, drive ? "raw" : "qcow2");
@@ -95,4 +95,33 @@ void lv_derive_disk(struct derive *d, xmlNode *disk) {
         lv_xml_drop_all(disk, "mirror");
         lv_xml_unset(lv_xml_first(disk, "source"), "index");
     }
+}
+
+static bool has_target(const struct derive *d, const char *name) {
+    for (const xmlNode *n = lv_xml_first(d->devices, "disk"); n; n = lv_xml_next(n, "disk"))
+        if (lv_xml_is(lv_xml_first(n, "target"), "dev", name))
+            return true;
+    return false;
+}
+
+/* cloud-init looks for a label, on whatever block device: one that every machine type can have. */
+void lv_derive_seed(struct derive *d) {
+    const char *path = d->how->seed_image;
+    char name[] = "vda";
+    while (name[2] < 'z' && has_target(d, name))
+        name[2]++;
+    if (*path != '/' || !lv_xml_fits(path)) {
+        lv_wrong(d, "seed image '%s' is no path of a file", path);
+        return;
+    }
+    xmlNode *disk = lv_xml_add(&d->e, d->devices, "disk", NULL), *driver = lv_xml_add(&d->e, disk, "driver", NULL);
+    lv_xml_set(&d->e, disk, "type", "file");
+    lv_xml_set(&d->e, disk, "device", "disk");
+    lv_xml_set(&d->e, driver, "name", "qemu");
+    lv_xml_set(&d->e, driver, "type", "raw");
+    lv_xml_set(&d->e, lv_xml_add(&d->e, disk, "source", NULL), "file", path);
+    xmlNode *target = lv_xml_add(&d->e, disk, "target", NULL);
+    lv_xml_set(&d->e, target, "dev", name);
+    lv_xml_set(&d->e, target, "bus", "virtio");
+    lv_xml_add(&d->e, disk, "readonly", NULL);
 }

@@ -32,6 +32,16 @@ static void put_mac(struct derive *d, xmlNode *nic) {
     lv_xml_set(&d->e, lv_xml_need(&d->e, nic, "mac"), "address", given ? given : mac);
 }
 
+/* libvirt limits what goes through a device of the host's; what is passed through does not. */
+bool lv_nic_limited(const struct derive *d, const xmlNode *nic) {
+    const char *type = lv_xml_attr(nic, "type"), *network = lv_xml_attr(lv_xml_first(nic, "source"), "network");
+    for (size_t i = 0; network && i < d->how->unlimited_count; i++)
+        if (!strcmp(network, d->how->unlimited[i]))
+            return false;
+    return type && (!strcmp(type, "bridge") || !strcmp(type, "network") || !strcmp(type, "ethernet") ||
+                    !strcmp(type, "direct"));
+}
+
 static void put_bandwidth(struct derive *d, xmlNode *nic) {
     static const struct {
         int resource;
@@ -42,7 +52,7 @@ static void put_bandwidth(struct derive *d, xmlNode *nic) {
         double bits = d->how->amounts.of[side[i].resource];
         if (!(bits > 0))
             continue;
-        uint64_t rate = lv_bandwidth(bits / (double)d->nics);
+        uint64_t rate = lv_bandwidth(bits / (double)d->limited);
         xmlNode *n = lv_xml_add(&d->e, lv_xml_need(&d->e, nic, "bandwidth"), side[i].name, NULL);
         lv_xml_setf(&d->e, n, "average", "%llu", (unsigned long long)rate);
     }
@@ -72,6 +82,17 @@ void lv_derive_vf(struct derive *d, xmlNode *device, const char *what) {
     lv_xml_setf(&d->e, address, "function", "0x%x", function);
 }
 
+/* libvirt takes a virtual function from the network's pool when the guest starts, and gives it back when it ends. VLAN
+ * and port profile stay: they are set on whichever it is. */
+static void take_from_pool(struct derive *d, xmlNode *nic) {
+    static const char *const gone[] = {"source", "driver", "bandwidth", "model"};
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        lv_xml_drop_all(nic, gone[i]);
+    lv_xml_unset(nic, "managed"); /* the network says it */
+    lv_xml_set(&d->e, nic, "type", "network");
+    lv_xml_set(&d->e, lv_xml_add(&d->e, nic, "source", NULL), "network", d->how->vf_network);
+}
+
 /* What stands for the primary's place in the network. */
 static void forget_place(xmlNode *nic) {
     xmlNode *source = lv_xml_first(nic, "source"), *filter = lv_xml_first(nic, "filterref");
@@ -97,7 +118,10 @@ void lv_derive_nic(struct derive *d, xmlNode *nic) {
     char what[64];
     snprintf(what, sizeof what, "interface %zu", d->nic);
     bool direct = type && !strcmp(type, "direct");
-    if (type && !strcmp(type, "hostdev"))
+    bool limited = lv_nic_limited(d, nic);
+    if (type && !strcmp(type, "hostdev") && d->how->vf_network && !d->how->vf_count)
+        take_from_pool(d, nic);
+    else if (type && !strcmp(type, "hostdev"))
         lv_derive_vf(d, nic, what);
     else if (!type || (strcmp(type, "bridge") && strcmp(type, "network") && strcmp(type, "user") &&
                        strcmp(type, "ethernet") && !direct))
@@ -108,7 +132,9 @@ void lv_derive_nic(struct derive *d, xmlNode *nic) {
         lv_refuse(d, "%s: a device or port was prepared for the primary", what);
     forget_place(nic);
     put_mac(d, nic);
-    if (d->how->flags & LV_BANDWIDTH)
+    if (!limited)
+        lv_xml_drop_all(nic, "bandwidth"); /* its start would fail */
+    else if (d->how->flags & LV_BANDWIDTH)
         put_bandwidth(d, nic);
     d->nic++;
 }

@@ -23,6 +23,7 @@ static const struct lv_field fields[] = {
     {"anti-affinity", LV_F_TEXT, false, AT(anti_affinity), NULL},
     {"hosts", LV_F_TEXT, false, AT(hosts_allowed), NULL},
     {"template", LV_F_TEXT, false, AT(template_name), NULL},
+    {"vf-network", LV_F_TEXT, false, AT(vf_network), NULL},
     {"priority", LV_F_I32, false, AT(priority), NULL},
     {"shards-at-most", LV_F_I32, false, AT(shards_at_most), NULL},
     {"min-cpu", LV_F_AMOUNT, false, AMOUNT(min, SPR_CPU), NULL},
@@ -45,6 +46,7 @@ void lv_vm_meta_clear(struct lv_vm_meta *m) {
     lv_free(m->anti_affinity);
     lv_free(m->hosts_allowed);
     lv_free(m->template_name);
+    lv_free(m->vf_network);
     lv_free(m->name);
     memset(m, 0, sizeof *m);
 }

@@ -55,6 +55,8 @@ void lv_driver_unref(struct lv_driver *d) {
     lv_free((char *)(uintptr_t)d->o.pool);
     lv_free((char *)(uintptr_t)d->o.template_xml);
     lv_free((char *)(uintptr_t)d->o.shared);
+    lv_free((char *)(uintptr_t)d->o.vf_network);
+    lv_free((char *)(uintptr_t)d->o.partition);
     pthread_mutex_destroy(&d->lock);
     if (d->v)
         lv_unref(d->v);
@@ -97,6 +99,10 @@ static int fill_defaults(spr_context *ctx, struct spr_libvirt_driver_opts *o) {
         return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts: migrate_bytes_s or warm is out of range");
     if ((o->limit_net && o->limit_net != SPR_NONE) || o->trial < 0 || o->trial > 1)
         return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts: limit_net is 0 or SPR_NONE, trial 0 or 1");
+    if (o->partition && (*o->partition != '/' || !o->partition[1]))
+        return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts.partition: a path such as /machine/shards is required");
+    if (o->vf_network && !*o->vf_network)
+        return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts.vf_network: the name of a network, or NULL");
     if (o->lease_s < 1)
         return refuse(ctx, SPR_E_ARG, "spr_libvirt_driver_opts.lease_s: must be 1 s or more");
     return SPR_OK;
@@ -105,12 +111,17 @@ static int fill_defaults(spr_context *ctx, struct spr_libvirt_driver_opts *o) {
 static int copy_texts(struct lv_driver *d) {
     struct spr_libvirt_driver_opts *o = &d->o;
     const char *owner = o->owner, *pool = o->pool && *o->pool ? o->pool : "default", *template = o->template_xml;
-    const char *shared = o->shared;
+    const char *shared = o->shared, *vf_network = o->vf_network, *partition = o->partition;
     o->owner = owner_name(owner);
     o->pool = lv_strdup(pool);
     o->template_xml = lv_strdup(template);
     o->shared = lv_strdup(shared);
-    return o->owner && o->pool && (!template || o->template_xml) && (!shared || o->shared) ? SPR_OK : SPR_E_NOMEM;
+    o->vf_network = lv_strdup(vf_network);
+    o->partition = lv_strdup(partition);
+    return o->owner && o->pool && (!template || o->template_xml) && (!shared || o->shared) &&
+                   (!vf_network || o->vf_network) && (!partition || o->partition)
+               ? SPR_OK
+               : SPR_E_NOMEM;
 }
 
 static struct lv_driver *shared_new(const struct spr_libvirt_driver_opts *o) {
@@ -230,9 +241,13 @@ static int copy_identity(struct lv_act *a, const struct spr_libvirt_identity *gi
     for (; ok && a->kernel_arg_count < n; a->kernel_arg_count += ok)
         ok = (a->kernel_args[a->kernel_arg_count] = lv_strdup(i.kernel_args[a->kernel_arg_count])) != NULL;
     a->seed_url = lv_strdup(i.seed_url);
+    a->seed_image = lv_strdup(i.seed_image);
     a->mac = lv_strdup(i.mac);
     a->probe = lv_strdup(i.probe);
-    return ok && (!i.seed_url || a->seed_url) && (!i.mac || a->mac) && (!i.probe || a->probe) ? SPR_OK : SPR_E_NOMEM;
+    return ok && (!i.seed_url || a->seed_url) && (!i.seed_image || a->seed_image) && (!i.mac || a->mac) &&
+                   (!i.probe || a->probe)
+               ? SPR_OK
+               : SPR_E_NOMEM;
 }
 
 static int ask_identity(struct driver *s, struct lv_act *a, const struct spr_driver_request *q) {
@@ -535,6 +550,8 @@ static int driver_capabilities(void *state, const char *host, struct spr_driver_
         add_missing(m, sizeof s->missing, "what can be limited there is not known", f.unsure);
     if (f.no_migration)
         add_missing(m, sizeof s->missing, "no live migration", NULL);
+    if (f.vf_why[0])
+        add_missing(m, sizeof s->missing, "no virtual functions", f.vf_why);
     out->verbs = 0;
     for (int v = 0; v < SPR_DRIVER_VERB_END_; v++)
         if (lv_verbs[v] || v == SPR_DRIVER_OBSERVE)

@@ -8,6 +8,7 @@
  *   driver_hold.c     RESERVE, and ALLOCATE of headroom
  *   driver_allocate.c ALLOCATE of a replica; driver_disks.c its overlays
  *   driver_warm.c     WARM and ACTIVATE; driver_prefetch.c reads the base image ahead
+ *   driver_nics.c     its interfaces: networks, virtual functions, bandwidth
  *   driver_amounts.c  RESIZE, DRAIN, ADOPT: what a shard may use
  *   driver_release.c  RELEASE and ABORT
  *   driver_headroom.c what stands in the way of a live migration, asked of both hosts
@@ -35,7 +36,8 @@ struct lv_facts {
     bool quota_known, bandwidth_known; /* found out under the connection at hand, */
     bool no_quota, no_bandwidth;       /* or by something that failed */
     uint64_t epoch;                    /* of that connection */
-    char pool_why[LV_TEXT], quota_why[LV_TEXT], bandwidth_why[LV_TEXT];
+    bool partition_there;              /* a domain was started in it */
+    char pool_why[LV_TEXT], vf_why[LV_TEXT], quota_why[LV_TEXT], bandwidth_why[LV_TEXT];
     char unsure[LV_TEXT]; /* why it could not be found out, "" = it was, or was not tried */
     double allocate_s, boot_s, save_s, resume_s, restore_s; /* smoothed, 0 = not yet */
 };
@@ -105,6 +107,7 @@ struct lv_base {
     char *target, *path, *format; /* what is under the overlay */
     double capacity;              /* bytes of the disk as the guest sees it; 0 = ask the target */
     char *overlay;                /* path on the target, once known */
+    bool rests;                   /* a template's: it is what the disk itself is, and nobody writes to it */
 };
 
 /* What ALLOCATE must know of the primary. */
@@ -114,6 +117,9 @@ struct lv_primary {
     char *live, *host_cpu;
     /* of a replica: what its owner wrote into its metadata, NULL = nothing; does it start with its host */
     char *wishes;
+    char *vf_network;            /* by its owner's wish, else the driver's; NULL = none */
+    char *template_name;         /* of what its disks are from, NULL = it is none */
+    char template_uuid[LV_UUID]; /* "" = its definition has none */
     bool autostart;
     size_t host; /* that it was found on */
     bool sleeps; /* it is not running there */
@@ -137,7 +143,10 @@ struct lv_act {
     /* who the replica is */
     char **kernel_args;
     size_t kernel_arg_count;
-    char *seed_url, *mac, *probe;
+    char *seed_url, *seed_image, *mac, *probe;
+    /* networks that its virtual functions are from (driver_nics.c) */
+    char **pool;
+    size_t pool_count, pool_cap;
     /* looking for the primary */
     struct lv_primary primary;
     uint8_t *asked;     /* by host */
@@ -241,8 +250,31 @@ void lv_seat_leave(struct lv_act *a, virConnectPtr conn);
 void lv_find_primary(struct lv_act *a);
 void lv_primary_clear(struct lv_primary *p);
 
+/* Is the template switched off here? SPR_E_BUSY: it runs, and changes what lies under the overlays. */
+int lv_template_rests(const struct lv_primary *p, virConnectPtr conn, char why[LV_WHY]);
+
+/* ---- interfaces (driver_nics.c) ---- */
+
+/*
+ * The host's networks that the replica will use: there, active, and with a virtual function for each interface that
+ * needs one. Fills a->pool. SPR_OK or the job has failed.
+ */
+int lv_nets_look(struct lv_act *a, virConnectPtr conn);
+void lv_nets_clear(struct lv_act *a);
+/* What of the pool is free now; false: why says what is wrong with it. */
+bool lv_vfs_free(virConnectPtr conn, const char *network, size_t *all, size_t *left, char why[LV_WHY]);
+/* Note a->pool in a->meta. SPR_OK or SPR_E_NOMEM. */
+int lv_vfs_note(struct lv_act *a);
+/* The guest has ended: none of the pools counts one of its interfaces any more. SPR_OK or the job has failed. */
+int lv_vfs_give_back(struct lv_act *a, virConnectPtr conn);
+/* Limit its interfaces to `share` of the amounts of network traffic. SPR_OK or the job has failed. */
+int lv_limit_net(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *to, double share);
+
 /* ---- parts of verbs ---- */
 
+/* What a replica needs of the target before anything is defined there: its networks, a template that rests. SPR_OK or
+ * the job has failed (driver_hold.c). */
+int lv_ready_to_copy(struct lv_act *a, virConnectPtr conn);
 /* RESERVE's definition: a placeholder by the shard's name, with its metadata (driver_hold.c). a->dom is it then. */
 int lv_define_hold(struct lv_act *a, virConnectPtr conn);
 lv_verb lv_allocate_hold; /* ALLOCATE of headroom */
@@ -278,8 +310,14 @@ int lv_disks_make(struct lv_act *a, virConnectPtr conn);
 int lv_disks_remove(struct lv_act *a, virConnectPtr conn);
 /* Reservations on that host whose time is up are given back, if this driver acts there (driver_release.c). */
 void lv_expire(struct lv_driver *d, size_t host, const struct lv_seen *seen, size_t count, uint64_t fence);
+/* A volume by its path, also one that came into its pool's folder behind the pool's back. NULL: libvirt says why. */
+virStorageVolPtr lv_volume(virConnectPtr conn, const char *path);
 /* Take the whole shard away: process, disks, definition (driver_release.c). SPR_OK or the job has failed. */
 int lv_remove(struct lv_act *a, virConnectPtr conn);
+/* Its definition with what libvirt made beside it (NVRAM, saved image). SPR_OK or the job has failed. */
+int lv_undefine(struct lv_act *a, virConnectPtr conn);
+/* Did the host lack the means, rather than fail at using them? Of libvirt's last error (driver_amounts.c). */
+bool lv_unsupported(void);
 /* Reads ahead for as long as `seconds` allow by the budget; true when there is nothing left to read
  * (driver_prefetch.c). */
 bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds);

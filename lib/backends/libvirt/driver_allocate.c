@@ -3,6 +3,7 @@
  * ALLOCATE of a replica: overlays, a definition from the primary's own, a guest that is started and does not run yet.
  * What was made before a step that failed goes again, in the reverse order.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "driver.h"
@@ -15,7 +16,8 @@ static struct lv_derive_disk *disks_of(struct lv_act *a) {
                                        .path = b->overlay,
                                        .format = "qcow2",
                                        .backing = b->path,
-                                       .backing_format = b->format};
+                                       .backing_format = b->format,
+                                       .rests = b->rests};
     }
     return k;
 }
@@ -41,7 +43,12 @@ static int define(struct lv_act *a, virConnectPtr conn, bool bandwidth) {
                             .disk_count = a->primary.base_count,
                             .kernel_args = (const char *const *)a->kernel_args,
                             .kernel_arg_count = a->kernel_arg_count,
-                            .seed_url = a->seed_url};
+                            .seed_url = a->seed_url,
+                            .seed_image = a->seed_image,
+                            .vf_network = a->primary.vf_network,
+                            .unlimited = (const char *const *)a->pool,
+                            .unlimited_count = a->pool_count,
+                            .partition = a->d->o.partition};
     lv_uuid_derive(a->shard, a->primary.uuid, uuid);
     a->meta.fence = a->fence;
     int rc = disks ? lv_fits_host(a, conn, &how.amounts) : SPR_E_NOMEM;
@@ -74,7 +81,9 @@ static int start(struct lv_act *a, virConnectPtr conn) {
 }
 
 static int forget_artefacts(struct lv_act *a, virConnectPtr conn) {
-    int rc = lv_disks_remove(a, conn); /* of a try that was cut off: it is in our metadata, so it is ours */
+    int rc = lv_vfs_give_back(a, conn);
+    rc = rc == SPR_OK ? lv_disks_remove(a, conn)
+                      : rc; /* of a try that was cut off: it is in our metadata, so it is ours */
     while (rc == SPR_OK && a->meta.artefact_count) {
         const struct lv_artefact *x = &a->meta.artefact[a->meta.artefact_count - 1];
         lv_meta_drop_artefact(&a->meta, x->kind, x->what);
@@ -96,6 +105,8 @@ static int make(struct lv_act *a, virConnectPtr conn) {
     if (rc == SPR_OK)
         rc = lv_disks_note(a, conn);
     if (rc == SPR_OK)
+        rc = lv_vfs_note(a);
+    if (rc == SPR_OK)
         rc = lv_meta_save(a, conn);
     if (rc == SPR_OK)
         rc = lv_disks_make(a, conn);
@@ -110,6 +121,21 @@ static int make(struct lv_act *a, virConnectPtr conn) {
     return rc;
 }
 
+/* The placeholder's definition would replace the guest's and know nothing of the NVRAM that its start made. */
+static int leave_nvram(struct lv_act *a, virConnectPtr conn) {
+    struct lv_domain d = {0};
+    char why[LV_WHY] = "", *xml = virDomainGetXMLDesc(a->dom, VIR_DOMAIN_XML_INACTIVE);
+    int rc = xml ? lv_domain_read(xml, &d, why) : lv_code_of_last_error();
+    bool has = rc == SPR_OK && (d.nvram || d.uefi);
+    free(xml);
+    lv_domain_clear(&d);
+    if (has && (rc = lv_undefine(a, conn)) == SPR_OK) {
+        virDomainFree(a->dom);
+        a->dom = NULL;
+    }
+    return rc;
+}
+
 /* Back to how it was: a reservation, or nothing. The reason that is told is the first one. */
 static void undo(struct lv_act *a, virConnectPtr conn, bool reserved) {
     struct lv_job told = a->job;
@@ -118,7 +144,7 @@ static void undo(struct lv_act *a, virConnectPtr conn, bool reserved) {
     if (!reserved) {
         lv_remove(a, conn);
     } else if (!lv_runs(a->dom) || (lv_guard_ours(a, conn) == SPR_OK && virDomainDestroy(a->dom) == 0)) {
-        if (forget_artefacts(a, conn) == SPR_OK) {
+        if (forget_artefacts(a, conn) == SPR_OK && leave_nvram(a, conn) == SPR_OK) {
             set_phase(a, LV_PHASE_RESERVED);
             lv_define_hold(a, conn);
         }
@@ -161,7 +187,9 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
         a->amounts = lv_allowed(&a->meta); /* growths that came meanwhile are part of it */
     if (lv_means_probe(a) < 0)
         return;
-    int rc = reserved ? SPR_OK : lv_define_hold(a, conn);
+    int rc = lv_ready_to_copy(a, conn);
+    if (rc == SPR_OK && !reserved)
+        rc = lv_define_hold(a, conn);
     if (rc == SPR_OK && !lv_meta_piece(&a->meta, a->piece))
         rc = lv_piece_add(a, LV_PHASE_RESERVED);
     if (rc == SPR_OK && (rc = make(a, conn)) < 0)

@@ -9,7 +9,7 @@
 
 /* ---- limits ---- */
 
-static bool unsupported(void) {
+bool lv_unsupported(void) {
     const virError *e = virGetLastError();
     switch (e ? e->code : VIR_ERR_OK) {
     case VIR_ERR_NO_SUPPORT:
@@ -55,7 +55,7 @@ static int set_quota(struct lv_act *a, virConnectPtr conn, double cores, int vcp
     if (n != 2)
         lv_job_fail(&a->job, rc, "out of memory");
     if (rc == SPR_OK && virDomainSetSchedulerParametersFlags(a->dom, p, n, lv_affect(a->dom)) < 0) {
-        bool cannot = unsupported();
+        bool cannot = lv_unsupported();
         pthread_mutex_lock(&a->d->lock);
         lv_here(a)->facts.no_quota |= cannot;
         pthread_mutex_unlock(&a->d->lock);
@@ -75,7 +75,7 @@ static int set_memory(struct lv_act *a, virConnectPtr conn, double bytes) {
                             VIR_DOMAIN_AFFECT_CONFIG};
     int rc = lv_guard_ours(a, conn);
     for (int i = 0; i < 2 && rc == SPR_OK; i++) /* one by one: not every hypervisor takes both at once */
-        if (virDomainSetMemoryFlags(a->dom, (unsigned long)kib, where[i]) < 0 && !unsupported()) {
+        if (virDomainSetMemoryFlags(a->dom, (unsigned long)kib, where[i]) < 0 && !lv_unsupported()) {
             lv_fail(a, "setting the memory of", a->name);
             rc = a->job.code;
         }
@@ -93,7 +93,7 @@ int lv_limit(struct lv_act *a, virConnectPtr conn, const struct spr_amounts *to,
     }
     if (rc == SPR_OK && to->of[SPR_MEMORY] > 0)
         rc = set_memory(a, conn, to->of[SPR_MEMORY]);
-    return rc;
+    return rc == SPR_OK ? lv_limit_net(a, conn, to, share) : rc;
 }
 
 int lv_limit_now(struct lv_act *a, virConnectPtr conn) {
@@ -217,8 +217,9 @@ static void wait_for_flows(struct lv_act *a, virConnectPtr conn) {
     if ((double)(now - a->step_ns) >= 2 * idle * 1e9 && a->lowered > 0.3) {
         a->lowered -= 0.25;
         a->step_ns = now;
-        struct spr_amounts cpu = {.of = {[SPR_CPU] = a->meta.draining.of[SPR_CPU]}};
-        if (lv_limit(a, conn, &cpu, a->lowered) < 0)
+        struct spr_amounts less = a->meta.draining;
+        less.of[SPR_MEMORY] = 0; /* its last flows need all of that */
+        if (lv_limit(a, conn, &less, a->lowered) < 0)
             return;
     }
     lv_job_again(&a->job, pause);

@@ -105,12 +105,29 @@ int lv_disks_note(struct lv_act *a, virConnectPtr conn) {
     return rc;
 }
 
+virStorageVolPtr lv_volume(virConnectPtr conn, const char *path) {
+    virStorageVolPtr vol = virStorageVolLookupByPath(conn, path);
+    const char *end = strrchr(path, '/');
+    char *at = vol || !end || end == path ? NULL : lv_strdup(path);
+    if (!at)
+        return vol;
+    at[end - path] = 0;
+    virStoragePoolPtr pool = virStoragePoolLookupByTargetPath(conn, at);
+    if (pool) {
+        virStoragePoolRefresh(pool, 0);
+        virStoragePoolFree(pool);
+        vol = virStorageVolLookupByPath(conn, path);
+    }
+    lv_free(at);
+    return vol;
+}
+
 /* How large the guest sees the disk: what the running primary said, else the base image. */
 static double capacity(struct lv_act *a, virConnectPtr conn, const struct lv_base *b) {
     virStorageVolInfo info = {0};
     if (b->capacity > 0)
         return b->capacity;
-    virStorageVolPtr vol = virStorageVolLookupByPath(conn, b->path);
+    virStorageVolPtr vol = lv_volume(conn, b->path);
     if (!vol || virStorageVolGetInfo(vol, &info) < 0)
         lv_job_fail(&a->job, SPR_E_NOT_FOUND, "base image %s of disk %s: no pool of the host knows it: %s", b->path,
                     b->target, virGetLastErrorMessage());

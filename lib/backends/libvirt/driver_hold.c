@@ -91,6 +91,7 @@ static int define(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *h
     how->meta = &a->meta;
     how->allocated = a->meta.holds_memory;
     snprintf(a->meta.own_uuid, LV_UUID, "%s", how->uuid);
+    how->partition = a->d->o.partition;
     int rc = lv_domain_placeholder(how, &xml, why);
     if (rc < 0) {
         lv_job_fail(&a->job, rc, "%s", why);
@@ -113,8 +114,32 @@ static int define(struct lv_act *a, virConnectPtr conn, struct lv_placeholder *h
     return SPR_OK;
 }
 
+/* Nobody can ask libvirt for a control group: it is there when a domain starts in it. Once a host, with the first hold.
+ */
+static int try_partition(struct lv_act *a, virConnectPtr conn) {
+    bool *there = &lv_here(a)->facts.partition_there;
+    if (!a->d->o.partition || *there)
+        return SPR_OK;
+    int rc = lv_guard(a, conn);
+    if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
+        rc = lv_code_of_last_error();
+        lv_job_fail(&a->job, rc, "no domain starts in resource partition '%s' (libvirt makes none: make it there): %s",
+                    a->d->o.partition, virGetLastErrorMessage());
+    }
+    if (rc == SPR_OK && (rc = lv_guard_ours(a, conn)) == SPR_OK && virDomainDestroy(a->dom) < 0) {
+        lv_fail(a, "ending", a->name);
+        rc = a->job.code;
+    }
+    pthread_mutex_lock(&a->d->lock);
+    *there = rc == SPR_OK;
+    pthread_mutex_unlock(&a->d->lock);
+    return rc;
+}
+
 static int start(struct lv_act *a, virConnectPtr conn) {
-    if (!a->meta.holds_memory || lv_runs(a->dom))
+    if (!a->meta.holds_memory)
+        return try_partition(a, conn);
+    if (lv_runs(a->dom))
         return SPR_OK;
     int rc = lv_guard(a, conn);
     if (rc == SPR_OK && lv_start_paused(a->dom) < 0) {
@@ -136,7 +161,7 @@ static int has_room(struct lv_act *a, virConnectPtr conn, double bytes, double n
 int lv_define_hold(struct lv_act *a, virConnectPtr conn) {
     char uuid[LV_UUID];
     struct lv_placeholder how = {.type = a->primary.type, .arch = a->primary.arch, .emulator = a->primary.emulator};
-    bool fresh = !a->dom;
+    bool fresh = !a->meta.id; /* else it is only to be what it was */
     how.amounts = lv_amounts_whole(a, &a->amounts);
     int rc = lv_fits_host(a, conn, &how.amounts);
     if (rc == SPR_OK && fresh)
@@ -227,6 +252,14 @@ int lv_hold_resize(struct lv_act *a, virConnectPtr conn) {
 
 /* ---- verbs ---- */
 
+int lv_ready_to_copy(struct lv_act *a, virConnectPtr conn) {
+    char why[LV_WHY] = "";
+    int rc = a->primary.template_name ? lv_template_rests(&a->primary, conn, why) : SPR_OK;
+    if (rc < 0)
+        lv_job_fail(&a->job, rc, "%s", why);
+    return rc < 0 ? rc : lv_nets_look(a, conn);
+}
+
 static bool known(struct lv_act *a) {
     struct lv_piece *p = a->dom ? lv_meta_piece(&a->meta, a->piece) : NULL;
     if (p)
@@ -243,7 +276,10 @@ void lv_reserve(struct lv_act *a, virConnectPtr conn) {
         lv_find_primary(a);
         return;
     }
-    int rc = SPR_OK;
+    bool made = a->dom && a->meta.phase != LV_PHASE_RESERVED; /* it has all that it needs */
+    int rc = made ? SPR_OK : lv_ready_to_copy(a, conn);
+    if (rc < 0)
+        return;
     if (!a->dom)
         rc = lv_define_hold(a, conn);
     else if ((rc = lv_piece_add(a, LV_PHASE_RESERVED)) == SPR_OK)

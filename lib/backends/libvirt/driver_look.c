@@ -17,6 +17,7 @@ void lv_primary_clear(struct lv_primary *p) {
     }
     lv_free(p->base);
     lv_free(p->live), lv_free(p->host_cpu), lv_free(p->wishes);
+    lv_free(p->vf_network), lv_free(p->template_name);
     lv_free(p->xml), lv_free(p->type), lv_free(p->arch), lv_free(p->machine), lv_free(p->emulator);
     memset(p, 0, sizeof *p);
 }
@@ -112,7 +113,7 @@ static void look_on(struct lv_act *a) {
 
 /* What lies under an image that no running guest tells of: the volume's own header, through its pool. */
 static int volume_backing(virConnectPtr conn, const char *path, struct lv_base *b, char why[LV_WHY]) {
-    virStorageVolPtr vol = virStorageVolLookupByPath(conn, path);
+    virStorageVolPtr vol = lv_volume(conn, path);
     char *text = vol ? virStorageVolGetXMLDesc(vol, 0) : NULL;
     xmlDoc *doc = NULL;
     int rc = SPR_OK;
@@ -142,6 +143,7 @@ static int add_base(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, cons
     struct lv_base *b = &p->base[p->base_count++];
     memset(b, 0, sizeof *b);
     b->target = lv_strdup(disk->target);
+    b->rests = is_base;
     if (is_base) {
         b->path = lv_strdup(disk->source);
         b->format = lv_strdup(disk->format ? disk->format : "raw");
@@ -198,6 +200,8 @@ static int choose(struct lv_act *a, const struct lv_domain *d, int *policy, char
     if (rc < 0)
         return rc;
     *policy = m.replica;
+    if (m.vf_network && !(a->primary.vf_network = lv_strdup(m.vf_network)))
+        rc = lv_why(why, SPR_E_NOMEM, "out of memory");
     if (m.template_name && !(*template = lv_strdup(m.template_name)))
         rc = lv_why(why, SPR_E_NOMEM, "out of memory");
     else if (m.replica == SPR_REPLICA_NEVER && a->d->v->opts.vm)
@@ -208,7 +212,44 @@ static int choose(struct lv_act *a, const struct lv_domain *d, int *policy, char
     return rc;
 }
 
-static int take_template(struct lv_act *a, virConnectPtr conn, const char *name, char why[LV_WHY]) {
+int lv_template_rests(const struct lv_primary *p, virConnectPtr conn, char why[LV_WHY]) {
+    virDomainPtr dom = NULL;
+    if (p->template_uuid[0])
+        dom = virDomainLookupByUUIDString(conn, p->template_uuid);
+    if (!dom && p->template_name)
+        dom = virDomainLookupByName(conn, p->template_name);
+    bool runs = dom && lv_runs(dom);
+    if (dom)
+        virDomainFree(dom);
+    return runs ? lv_why(why, SPR_E_BUSY,
+                         "template '%s' is running, so that its disks change under the replicas: switch it off",
+                         p->template_name)
+                : SPR_OK;
+}
+
+/* A template's disk that the primary itself writes to is none that rests. */
+static int apart(const struct lv_domain *t, const struct lv_domain *primary, char why[LV_WHY]) {
+    for (size_t i = 0; i < t->disk_count; i++)
+        for (size_t j = 0; j < primary->disk_count; j++)
+            if (!t->disk[i].readonly && t->disk[i].source && primary->disk[j].source && !primary->disk[j].readonly &&
+                !strcmp(t->disk[i].source, primary->disk[j].source))
+                return lv_why(why, SPR_E_UNSUPPORTED,
+                              "disk %s of template '%s' (%s) is the one that VM '%s' writes to: give it a copy",
+                              t->disk[i].target ? t->disk[i].target : "", t->name ? t->name : "", t->disk[i].source,
+                              primary->name ? primary->name : "");
+    return SPR_OK;
+}
+
+static int keep_template(struct lv_primary *p, const struct lv_domain *t, char why[LV_WHY]) {
+    if (!t->name)
+        return lv_why(why, SPR_E_FORMAT, "the template's definition has no name");
+    p->template_name = lv_strdup(t->name);
+    snprintf(p->template_uuid, LV_UUID, "%s", t->uuid ? t->uuid : "");
+    return p->template_name ? SPR_OK : lv_why(why, SPR_E_NOMEM, "out of memory");
+}
+
+static int take_template(struct lv_act *a, virConnectPtr conn, const struct lv_domain *primary, const char *name,
+                         char why[LV_WHY]) {
     struct lv_domain t = {0};
     char *xml = NULL;
     if (name) {
@@ -229,6 +270,12 @@ static int take_template(struct lv_act *a, virConnectPtr conn, const char *name,
                       a->vm);
     }
     int rc = xml ? lv_domain_read(xml, &t, why) : SPR_E_NOMEM;
+    if (rc == SPR_OK)
+        rc = keep_template(&a->primary, &t, why);
+    if (rc == SPR_OK)
+        rc = lv_template_rests(&a->primary, conn, why);
+    if (rc == SPR_OK)
+        rc = apart(&t, primary, why);
     if (rc == SPR_OK)
         rc = read_disks(a, conn, NULL, &t, true, why);
     lv_domain_clear(&t);
@@ -284,8 +331,11 @@ static int fill(struct lv_act *a, virConnectPtr conn, virDomainPtr dom, char why
         rc = keep_live(a, conn, live, why);
     if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA)
         rc = choose(a, &d, &policy, &template, why);
+    if (rc == SPR_OK && a->d->o.vf_network && !a->primary.vf_network &&
+        !(a->primary.vf_network = lv_strdup(a->d->o.vf_network)))
+        rc = lv_why(why, SPR_E_NOMEM, "out of memory");
     if (rc == SPR_OK && a->kind == SPR_SHARD_REPLICA && policy == SPR_REPLICA_TEMPLATE) {
-        rc = take_template(a, conn, template, why);
+        rc = take_template(a, conn, &d, template, why);
     } else if (rc == SPR_OK) {
         if (a->kind == SPR_SHARD_REPLICA)
             rc = read_disks(a, conn, dom, &d, false, why);

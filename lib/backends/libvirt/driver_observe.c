@@ -177,6 +177,12 @@ static void look_at_means(struct lv_driver *d, struct lv_facts *f, virConnectPtr
     } else {
         virStoragePoolFree(pool);
     }
+    size_t all = 0, left = 0;
+    char why[LV_WHY] = "";
+    if (d->o.vf_network && !lv_vfs_free(conn, d->o.vf_network, &all, &left, why))
+        snprintf(n.vf_why, sizeof n.vf_why, "%s", why);
+    else if (d->o.vf_network && !left)
+        snprintf(n.vf_why, sizeof n.vf_why, "all %zu of network '%s' are in use", all, d->o.vf_network);
     bool secrets = virConnectNumOfSecrets(conn) >= 0;
     n.no_secrets = !secrets && lv_lacks_secrets();
     pthread_mutex_lock(&d->lock);
@@ -185,6 +191,7 @@ static void look_at_means(struct lv_driver *d, struct lv_facts *f, virConnectPtr
     if (secrets || n.no_secrets)
         f->no_secrets = n.no_secrets;
     memcpy(f->pool_why, n.pool_why, sizeof f->pool_why);
+    memcpy(f->vf_why, n.vf_why, sizeof f->vf_why);
     pthread_mutex_unlock(&d->lock);
 }
 

@@ -20,7 +20,7 @@ static int stop(struct lv_act *a, virConnectPtr conn) {
     return a->job.code;
 }
 
-static int undefine(struct lv_act *a, virConnectPtr conn) {
+int lv_undefine(struct lv_act *a, virConnectPtr conn) {
     static const unsigned int flags[] = {VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | VIR_DOMAIN_UNDEFINE_NVRAM |
                                              VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA |
                                              VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA,
@@ -44,9 +44,11 @@ static int undefine(struct lv_act *a, virConnectPtr conn) {
 int lv_remove(struct lv_act *a, virConnectPtr conn) {
     int rc = stop(a, conn);
     if (rc == SPR_OK)
+        rc = lv_vfs_give_back(a, conn);
+    if (rc == SPR_OK)
         rc = lv_disks_remove(a, conn);
     if (rc == SPR_OK)
-        rc = undefine(a, conn);
+        rc = lv_undefine(a, conn);
     if (rc < 0)
         return rc;
     virDomainFree(a->dom);

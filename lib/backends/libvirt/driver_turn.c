@@ -344,7 +344,8 @@ void lv_act_destroy(struct lv_job *job) {
     for (size_t i = 0; i < a->kernel_arg_count; i++)
         lv_free(a->kernel_args[i]);
     lv_free(a->kernel_args);
-    lv_free(a->seed_url), lv_free(a->mac), lv_free(a->probe);
+    lv_free(a->seed_url), lv_free(a->seed_image), lv_free(a->mac), lv_free(a->probe);
+    lv_nets_clear(a);
     lv_free(a->asked), lv_free(a->vm);
     lv_primary_clear(&a->primary);
     lv_driver_unref(a->d);

@@ -4,9 +4,9 @@
  *
  *   drive [OPTION=VALUE]... ID=URI...
  *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, ttl,
- *   hold (0, 1), trial (0, 1), limit-net (on, off)
+ *   hold (0, 1), trial (0, 1), limit-net (on, off), seed-image, vf-network, partition
  *
- *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY        kind is a replica; headroom:VERB is about headroom
+ *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY [NET-RX NET-TX]    kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
  *   arm N early|late        in the build that sees the driver's inside: the next request stops this process (SIGSTOP)
  * at the driver's Nth act, before the time since the last check is looked at, or after it
@@ -41,7 +41,7 @@ static void arm(int acts, const char *when) {
 static void arm(int acts, const char *when) { fprintf(stderr, "drive: cannot stop at act %d, %s\n", acts, when); }
 #endif
 
-static const char *kernel_args[32], *probe;
+static const char *kernel_args[32], *probe, *seed_image;
 static double deadline_s = 240;
 static size_t kernel_arg_count;
 
@@ -55,6 +55,7 @@ static int identity(void *user, uint64_t shard, const char *vm, const char *host
     (void)user, (void)shard, (void)vm, (void)host;
     out->kernel_args = kernel_args;
     out->probe = probe;
+    out->seed_image = seed_image;
     return 0;
 }
 
@@ -131,8 +132,9 @@ static void do_line(const struct spr_driver_ops *ops, void *state, char *line) {
     unsigned long long shard = 0, piece = 0, fence = 0;
     struct spr_driver_request q = {.size = sizeof q};
     struct spr_driver_capabilities c = {.size = sizeof c};
-    int n = sscanf(line, "%63s %llu %llu %llu %127s %255s %lf %lf", verb, &shard, &piece, &fence, vm, host,
-                   &q.amounts.of[SPR_CPU], &q.amounts.of[SPR_MEMORY]);
+    int n =
+        sscanf(line, "%63s %llu %llu %llu %127s %255s %lf %lf %lf %lf", verb, &shard, &piece, &fence, vm, host,
+               &q.amounts.of[SPR_CPU], &q.amounts.of[SPR_MEMORY], &q.amounts.of[SPR_NET_RX], &q.amounts.of[SPR_NET_TX]);
     if (sscanf(line, "capabilities %255s", host) == 1) {
         int rc = ops->capabilities(state, host, &c);
         printf("{\"code\": %d, \"allocate_s\": %g, \"warm_s\": %g, \"missing\": ", rc, c.allocate_s, c.warm_s);
@@ -184,6 +186,12 @@ static int option(struct spr_libvirt_driver_opts *d, const char *name, const cha
         d->trial = atoi(value);
     else if (!strcmp(name, "limit-net"))
         d->limit_net = strcmp(value, "off") ? 0 : SPR_NONE;
+    else if (!strcmp(name, "seed-image"))
+        seed_image = value;
+    else if (!strcmp(name, "vf-network"))
+        d->vf_network = value;
+    else if (!strcmp(name, "partition"))
+        d->partition = value;
     else if (!strcmp(name, "probe"))
         probe = value;
     else if (!strcmp(name, "kernel-arg"))

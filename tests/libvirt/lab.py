@@ -384,6 +384,8 @@ def missing():
     if os.geteuid() != 0:
         return "a lab of hosts needs root"
     lacks = sorted({package for program, package in PROGRAMS.items() if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")})
+    if not os.path.exists("/usr/share/OVMF/OVMF_CODE_4M.fd"):
+        lacks.append("ovmf")
     return f"packages are missing: {' '.join(lacks)}" if lacks else None
 
 

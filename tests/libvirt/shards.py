@@ -8,10 +8,11 @@ import sys
 class Drive:
     """d = Drive(lab, owner="one", probe="http://10.78.1.50/"); d("allocate", 1, 1) -> the answer as a dict."""
 
-    def __init__(self, lab, hosts=None, fence=1, vm="web", host="hv2", cpu=0.5, mib=96, kernel_args=(), **options):
+    def __init__(self, lab, hosts=None, fence=1, vm="web", host="hv2", cpu=0.5, mib=96, kernel_args=(), net=0, **options):
+        self.net = net  # bit/s each way
         self.fence, self.vm, self.host, self.cpu, self.mib = fence, vm, host, cpu, mib
         hosts = hosts or {h: lab.uri(h) for h in lab.hosts}
-        words = [f"{k}={v}" for k, v in options.items()] + [f"kernel-arg={a}" for a in kernel_args] + [f"{k}={v}" for k, v in hosts.items()]
+        words = [f"{k.replace('_', '-')}={v}" for k, v in options.items()] + [f"kernel-arg={a}" for a in kernel_args] + [f"{k}={v}" for k, v in hosts.items()]
         self.process = lab.start([sys.argv[1], *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def send(self, verb, shard=0, piece=0, fence=None, cpu=None, mib=None, **other):
@@ -19,7 +20,8 @@ class Drive:
         fence = self.fence if fence is None else fence
         line = f"observe {fence}" if verb == "observe" else f"capabilities {self.host}" if verb == "capabilities" else (
             f"{verb} {shard} {piece} {fence} {other.get('vm', self.vm)} {other.get('host', self.host)} "
-            f"{self.cpu if cpu is None else cpu} {(self.mib if mib is None else mib) << 20}")
+            f"{self.cpu if cpu is None else cpu} {(self.mib if mib is None else mib) << 20} "
+            f"{other.get('net', self.net)} {other.get('net', self.net)}")
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 

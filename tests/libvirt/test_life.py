@@ -4,6 +4,7 @@ import re
 import time
 
 import lab
+import means
 from shards import Drive, done
 
 VM, SHARD = "10.78.1.1", "spr-{:016x}-web"
@@ -209,6 +210,7 @@ def test(t, l):
         faults(t, l, d)
     for h in l.hosts:
         t.same(f"{h} is as it was", begin[h], l.state(h))
+    means.test(t, l)
 
 
-lab.main(test, hosts=2)
+lab.main(test, hosts=2, bandwidth=True)

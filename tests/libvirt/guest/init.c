@@ -8,6 +8,8 @@
  *   /work?N    N thousand turns of a multiply loop first
  *   /fill?K    K KiB more memory made resident
  *   /dirty?K   a child that rewrites K KiB without end (0 ends it): what makes a live migration hard
+ *   /bulk?K    K KiB of dots
+ *   /seed      64 bytes of the second disk
  *   /read?O    64 bytes of the disk at O KiB, as text        /write?O  the guest's name there, and on the medium
  *   /off       power off                                     /panic    the kernel panics
  * A QEMU guest agent as far as "is it there": guest-sync, guest-sync-delimited, guest-ping, guest-info.
@@ -156,11 +158,11 @@ static void dirty(unsigned long kib) {
     _exit(1);
 }
 
-/* 64 bytes at an offset of the first disk; O_SYNC so that what was written is on the host when we answer. */
-static void disk(int writes, unsigned long kib, char *text, size_t room) {
+/* 64 bytes at an offset of a disk; O_SYNC so that what was written is on the host when we answer. */
+static void disk(const char *path, int writes, unsigned long kib, char *text, size_t room) {
     char block[65] = "";
     off_t at = (off_t)kib * 1024;
-    int fd = open("/dev/vda", (writes ? O_RDWR : O_RDONLY) | O_SYNC | O_CLOEXEC);
+    int fd = open(path, (writes ? O_RDWR : O_RDONLY) | O_SYNC | O_CLOEXEC);
     ssize_t n = -1;
     if (fd >= 0) {
         if (writes) {
@@ -203,16 +205,24 @@ static void answer(int c) {
     else if (strcmp(path, "/dirty") == 0)
         dirty(amount);
     else if (strcmp(path, "/read") == 0)
-        disk(0, amount, body, sizeof body);
+        disk("/dev/vda", 0, amount, body, sizeof body);
     else if (strcmp(path, "/write") == 0)
-        disk(1, amount, body, sizeof body);
+        disk("/dev/vda", 1, amount, body, sizeof body);
+    else if (strcmp(path, "/seed") == 0)
+        disk("/dev/vdb", 0, 0, body, sizeof body);
     else
-        known = strcmp(path, "/") == 0 || strcmp(path, "/off") == 0 || strcmp(path, "/panic") == 0;
+        known = strcmp(path, "/") == 0 || strcmp(path, "/bulk") == 0 || strcmp(path, "/off") == 0 ||
+                strcmp(path, "/panic") == 0;
+    size_t bulk = strcmp(path, "/bulk") == 0 ? amount * 1024 : 0;
     int length =
         snprintf(reply, sizeof reply, "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s",
-                 known ? "200 OK" : "404 Not Found", strlen(body), body);
+                 known ? "200 OK" : "404 Not Found", strlen(body) + bulk, body);
     if (write(c, reply, (size_t)length) != length)
         return;
+    memset(request, '.', sizeof request);
+    for (ssize_t sent; bulk > 0; bulk -= (size_t)sent)
+        if ((sent = write(c, request, bulk < sizeof request ? bulk : sizeof request)) <= 0)
+            return;
     shutdown(c, SHUT_WR);
     if (strcmp(path, "/off") == 0)
         reboot(RB_POWER_OFF);

@@ -31,7 +31,7 @@ tests_in() {
 # What ships, with debug information: the same optimisation, warnings are errors.
 plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled -Dlibvirt=enabled -Dsriov=enabled && build_in "$build/plain"; }
 
-part_unit() { plain && tests_in "$build/plain" --no-suite libvirt; }
+part_unit() { plain && tests_in "$build/plain" --no-suite libvirt --no-suite dpdk; }
 
 part_sanitize() {
     CC=clang configure "$build/sanitize" --buildtype=debugoptimized -Dwerror=true -Db_sanitize=address,undefined \
@@ -185,4 +185,12 @@ part_libvirt() {
     need $lab_packages || { echo "the lab's packages are missing"; return 77; }
     plain || return 1
     tests_in "$build/plain" --suite libvirt
+}
+
+# Packets and their real peers; scapy is Debian's, so it loads in Debian's python only.
+part_dpdk() {
+    # shellcheck disable=SC2086
+    need $packet_packages || { echo "the data plane's packages are missing"; return 77; }
+    plain || return 1
+    tests_in "$build/plain" --suite dpdk
 }

@@ -16,7 +16,7 @@ export LC_ALL=C.UTF-8
 build=${BUILD:-$PWD/build-tests}
 mkdir -p "$build"
 
-parts="unit sanitize valgrind fuzz docs reuse install abi deb python report libvirt"
+parts="unit sanitize valgrind fuzz docs reuse install abi deb python report libvirt dpdk"
 case "${1:-}" in
 --help | -h) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
 --quick) wanted="unit" ;;

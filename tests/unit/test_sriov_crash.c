@@ -287,7 +287,7 @@ static void test_sriov_crash__records_have_one_way_to_be_written(void **state) {
  * touched. */
 static void test_sriov_crash__refuses_a_journal_that_cannot_be(void **state) {
     (void)state;
-    static const struct {
+    const struct {
         const char *record[2];
         int code;
     } journal[] = {

@@ -108,17 +108,27 @@ static int real_write(void *state, const char *sysfs, const char *path, const ch
 
 /* ---- reading a VF ---- */
 
+/* Of VLAN and rates libnl keeps what is not 0: what it does not have is none, not unknown. */
 static void read_vlan(struct rtnl_link_vf *vf, struct spr_sriov_settings *out) {
     nl_vf_vlans_t *vlans = NULL;
+    out->known |= SPR_SRIOV_VLAN;
     if (rtnl_link_vf_get_vlans(vf, &vlans) < 0)
         return;
-    out->known |= SPR_SRIOV_VLAN;
     if (vlans->size > 0 && vlans->vlans[0].vf_vlan) {
         out->vlan = (uint16_t)vlans->vlans[0].vf_vlan;
         out->vlan_qos = vlans->vlans[0].vf_vlan_qos;
         out->vlan_proto = vlans->vlans[0].vf_vlan_proto ? vlans->vlans[0].vf_vlan_proto : ETH_P_8021Q;
     }
     rtnl_link_vf_vlan_put(vlans);
+}
+
+static void read_rate(struct rtnl_link_vf *vf, struct spr_sriov_settings *out) {
+    struct nl_vf_rate rate = {.api = RTNL_LINK_VF_RATE_API_UNSPEC};
+    out->known |= SPR_SRIOV_RATE;
+    if (rtnl_link_vf_get_rate(vf, &rate) < 0)
+        return;
+    out->min_mbps = rate.api == RTNL_LINK_VF_RATE_API_NEW ? rate.min_tx_rate : 0;
+    out->max_mbps = rate.api == RTNL_LINK_VF_RATE_API_NEW ? rate.max_tx_rate : rate.rate;
 }
 
 /* The kernel says "on", "off", or all ones where the driver does not know. */
@@ -131,7 +141,6 @@ static void read_switch(int rc, uint32_t value, uint32_t bit, uint32_t *to, stru
 
 static void read_vf(struct rtnl_link_vf *vf, struct spr_sriov_settings *out) {
     struct nl_addr *mac = NULL;
-    struct nl_vf_rate rate = {.api = RTNL_LINK_VF_RATE_API_UNSPEC};
     uint32_t value = 0;
     out->vlan_proto = ETH_P_8021Q;
     if (!rtnl_link_vf_get_addr(vf, &mac) && mac && nl_addr_get_len(mac) >= sizeof out->mac) {
@@ -139,11 +148,7 @@ static void read_vf(struct rtnl_link_vf *vf, struct spr_sriov_settings *out) {
         out->known |= SPR_SRIOV_MAC;
     }
     read_vlan(vf, out);
-    if (!rtnl_link_vf_get_rate(vf, &rate)) {
-        out->min_mbps = rate.api == RTNL_LINK_VF_RATE_API_NEW ? rate.min_tx_rate : 0;
-        out->max_mbps = rate.api == RTNL_LINK_VF_RATE_API_NEW ? rate.max_tx_rate : rate.rate;
-        out->known |= SPR_SRIOV_RATE;
-    }
+    read_rate(vf, out);
     int rc = rtnl_link_vf_get_spoofchk(vf, &value);
     read_switch(rc, value, SPR_SRIOV_SPOOFCHK, &out->spoofchk, out);
     rc = rtnl_link_vf_get_trust(vf, &value);

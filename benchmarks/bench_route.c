@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * How long a pick table takes to make: weights drawn from a seed, spill 0.25, 0.5, 0.8 and 1.
+ * How long a pick table takes to make: weights drawn from a seed, spill 0.25, 0.5, 0.8 and 1. Then what a look for
+ * spikes costs a service.
  *
  *     bench_route
  *
@@ -53,6 +54,33 @@ static double measure(void (*job)(const struct spr_route_shares *), const struct
     return us[0];
 }
 
+static void spikes(void) {
+    enum { SERVICES = 1000, TICKS = 400 };
+    static struct spr_route_counters c[SERVICES];
+    struct spr_spike_opts o = {.size = sizeof o, .services = SERVICES};
+    spr_context *ctx = NULL;
+    spr_spike *s = NULL;
+    double us[TICKS];
+    if (spr_context_create(NULL, &ctx) < 0 || spr_spike_create(ctx, &o, &s) < 0)
+        abort();
+    for (int n = 0; n < TICKS; n++) {
+        for (int i = 0; i < SERVICES; i++) {
+            uint64_t more = 10 + spr__rand64(1, (uint64_t)i, (uint64_t)n) % 8;
+            c[i] = (struct spr_route_counters){
+                sizeof c[i], i,    0,   c[i].packets + 9 * more, c[i].bytes + 6000 * more, c[i].flows + more, 0, 0,
+                0,           more, 0.01};
+        }
+        double t = now_us();
+        if (spr_spike_tick(s, (struct spr_time){0, (n + 1) * INT64_C(50000000)}, c, SERVICES) < 0)
+            abort();
+        us[n] = now_us() - t;
+    }
+    qsort(us, TICKS, sizeof us[0], by_value);
+    printf("spike: %.0f ns a service and tick (p25 %.0f)\n", us[0] * 1e3 / SERVICES, us[TICKS / 4] * 1e3 / SERVICES);
+    spr_spike_destroy(s);
+    spr_context_unref(ctx);
+}
+
 int main(void) {
     static const int sizes[] = {1, 4, 16, 64, 256};
     static const double spills[] = {0.25, 0.5, 0.8, 1};
@@ -72,5 +100,6 @@ int main(void) {
             double us = measure(table, &s, &quartile);
             printf("%8d %6.2f %10.1f %10.1f %10.1f\n", sizes[n], spills[k], us, quartile, us / least);
         }
+    spikes();
     return 0;
 }

@@ -291,9 +291,12 @@ static int live(struct app *a) {
 static int usage(const char *wrong) {
     if (wrong)
         fprintf(stderr, "libvirt_shard: %s\n", wrong);
-    fprintf(stderr,
-            "usage: libvirt_shard FROM TO VM --cpu CORES --mem BYTES[K|M|G] [--kernel-arg K=V]... --probe URL --serve "
-            "SECONDS[s] [--warm paused|saved|running] [--pool NAME] [--journal FILE] [--kill-at STATE]\n");
+    fprintf(
+        stderr,
+        "usage: libvirt_shard FROM TO VM --cpu CORES --mem BYTES[K|M|G] [--kernel-arg K=V]... --probe URL --serve "
+        "SECONDS[s] [--warm paused|saved|running] [--pool NAME] [--journal FILE] [--kill-at STATE]\n"
+        "Gives back every shard that stands on FROM and TO when it begins, whoever made it: both hosts must be this "
+        "program's alone.\n");
     return 2;
 }
 

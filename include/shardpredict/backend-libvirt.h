@@ -42,7 +42,7 @@ struct spr_libvirt_opts {
     size_t host_count;                    /**< at least 1 */
     int32_t read_only;                    /**< 1: open read-only connections; the driver refuses them */
     int32_t host_uses_libvirt;            /**< 1: the host program runs libvirt's event loop and error handler; 0: we do, once a process */
-    double connect_s;                     /**< a first inventory waits so long for hosts that are being connected; 0 = 10 */
+    double connect_s;                     /**< a first inventory waits so long for hosts that are being connected; 0 = 10. It ends the waiting only: libvirt cannot give up a connect that hangs, the host's thread stays in it and the host is unreachable meanwhile */
     double call_s;                        /**< a host that does not answer a statistics call for so long is not waited for; 0 = 5 */
     double retry_s;                       /**< pause after a failed connection, doubled each time; 0 = 1 */
     double retry_max_s;                   /**< longest pause; 0 = 60 */

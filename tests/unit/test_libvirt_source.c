@@ -501,6 +501,54 @@ static void a_silent_host_is_waited_for_once(void **state) {
     end(&s);
 }
 
+/* A library whose completions are longer, or shorter, than those this source was built with. */
+static void answers_stand_in_the_librarys_stride(void **state) {
+    (void)state;
+    struct scene s;
+    struct {
+        struct spr_source_completion c;
+        char newer[40];
+    } longer[2];
+    char shorter[2][offsetof(struct spr_source_completion, from)];
+    spr_ticket t[2];
+    size_t n = 0;
+    begin(&s, "test:///default", NULL);
+    spr_fleet_unref(inventory(&s));
+    struct lv_source *src = s.src;
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(s.ops->submit(s.src, SPR_SOURCE_INVENTORY, now(), INT64_MAX, &t[i]), SPR_OK);
+        bool both = false;
+        for (int i = 0; i < 1200 && !both; i++) {
+            poll(NULL, 0, 10);
+            pthread_mutex_lock(&src->lock);
+            both = src->first && src->first->next && !src->first->waiting && !src->first->next->waiting;
+            pthread_mutex_unlock(&src->lock);
+        }
+        assert_true(both);
+        memset(longer, 0x5a, sizeof longer);
+        memset(shorter, 0x5a, sizeof shorter);
+        for (int i = 0; i < 2; i++) {
+            size_t size = turn ? sizeof shorter[i] : sizeof longer[i];
+            memcpy(turn ? (void *)shorter[i] : &longer[i], &size, sizeof size);
+        }
+        assert_int_equal(s.ops->collect(s.src, now(), turn ? (void *)shorter : &longer[0].c, 2, &n), SPR_OK);
+        assert_int_equal(n, 2);
+        for (int i = 0; i < 2; i++) {
+            spr_ticket got;
+            memcpy(&got, (turn ? shorter[i] : (char *)&longer[i]) + offsetof(struct spr_source_completion, ticket),
+                   sizeof got);
+            assert_int_equal(got, t[i]);
+            if (!turn) {
+                assert_int_equal(longer[i].c.outcome, SPR_DONE);
+                assert_int_equal(longer[i].newer[0], 0x5a);
+                spr_fleet_unref(longer[i].c.inventory);
+            }
+        }
+    }
+    end(&s);
+}
+
 static void deadline_and_cancel_end_a_ticket_once(void **state) {
     (void)state;
     struct scene s;
@@ -576,6 +624,7 @@ int main(void) {
         cmocka_unit_test(a_host_that_is_not_there_is_unreachable_and_delays_nobody),
         cmocka_unit_test(no_host_at_all_fails_with_the_uri_as_given),
         cmocka_unit_test(a_silent_host_is_waited_for_once),
+        cmocka_unit_test(answers_stand_in_the_librarys_stride),
         cmocka_unit_test(deadline_and_cancel_end_a_ticket_once),
         cmocka_unit_test(no_memory_is_told_and_leaks_nothing),
     };

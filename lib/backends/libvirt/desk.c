@@ -29,17 +29,17 @@ static void unref(struct lv_desk *d) {
     lv_free(d);
 }
 
-static void ring(struct lv_desk *d) {
+void lv_ring(int fd, spr_notifier *notifier) {
     uint64_t one = 1;
-    ssize_t n = write(d->fd, &one, sizeof one); /* full means readable, which is all that is wanted */
+    ssize_t n = write(fd, &one, sizeof one); /* full means readable, which is all that is wanted */
     (void)n;
-    if (d->notifier)
-        spr_notify(d->notifier);
+    if (notifier)
+        spr_notify(notifier);
 }
 
-static void hush(struct lv_desk *d) {
+void lv_hush(int fd) {
     uint64_t n;
-    ssize_t got = read(d->fd, &n, sizeof n);
+    ssize_t got = read(fd, &n, sizeof n);
     (void)got;
 }
 
@@ -93,7 +93,7 @@ void lv_desk_done(struct lv_job *j) {
             j->next = NULL;
             *d->done_end = j;
             d->done_end = &j->next;
-            ring(d);
+            lv_ring(d->fd, d->notifier);
         }
         pthread_mutex_unlock(&d->lock);
     }
@@ -128,7 +128,7 @@ struct lv_job *lv_desk_take(struct lv_desk *d, struct spr_time now, spr_ticket *
             d->done_end = &d->done;
         unlink_open(d, j);
     } else {
-        hush(d);
+        lv_hush(d->fd);
         *late = give_up_one(d, now.mono_ns);
     }
     struct spr_libvirt *hosts = *late ? d->hosts : NULL;

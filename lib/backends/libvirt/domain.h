@@ -27,6 +27,7 @@ int lv_why(char why[LV_WHY], int code, const char *format, ...) __attribute__((f
 void lv_domain_name(uint64_t shard, const char *vm, char out[LV_NAME]);
 /* The id in such a name, 0 when it is none of ours. A name proves nothing: look at the metadata before touching it. */
 uint64_t lv_domain_name_id(const char *name);
+uint64_t lv_mix(uint64_t z); /* every bit of it counts for every bit */
 /* The same UUID for the same shard and VM, whoever asks: a definition made twice is one definition. */
 void lv_uuid_derive(uint64_t shard, const char *vm_uuid, char out[LV_UUID]);
 bool lv_uuid_valid(const char *text);

@@ -33,7 +33,7 @@ uint64_t lv_domain_name_id(const char *name) {
     return *name == '-' ? id : 0;
 }
 
-static uint64_t mix(uint64_t z) {
+uint64_t lv_mix(uint64_t z) {
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
     return z ^ (z >> 31);
@@ -43,7 +43,7 @@ void lv_uuid_derive(uint64_t shard, const char *vm_uuid, char out[LV_UUID]) {
     uint64_t h = UINT64_C(14695981039346656037);
     for (; vm_uuid && *vm_uuid; vm_uuid++)
         h = (h ^ (unsigned char)*vm_uuid) * UINT64_C(1099511628211);
-    uint64_t a = mix(h ^ mix(shard + UINT64_C(0x9E3779B97F4A7C15))), b = mix(a ^ mix(shard ^ h));
+    uint64_t a = lv_mix(h ^ lv_mix(shard + UINT64_C(0x9E3779B97F4A7C15))), b = lv_mix(a ^ lv_mix(shard ^ h));
     /* Version 8 (our own making) and the usual variant. */
     a = (a & ~UINT64_C(0xF000)) | UINT64_C(0x8000);
     b = (b & ~(UINT64_C(3) << 62)) | UINT64_C(2) << 62;
@@ -63,7 +63,7 @@ bool lv_uuid_valid(const char *text) {
 }
 
 void lv_mac_derive(uint64_t shard, uint32_t interface, uint32_t attempt, char out[LV_MAC]) {
-    uint64_t h = mix(mix(shard + UINT64_C(0x9E3779B97F4A7C15)) ^ ((uint64_t)attempt << 32 | interface));
+    uint64_t h = lv_mix(lv_mix(shard + UINT64_C(0x9E3779B97F4A7C15)) ^ ((uint64_t)attempt << 32 | interface));
     snprintf(out, LV_MAC, "52:54:00:%02x:%02x:%02x", (unsigned)(h >> 16 & 0xFF), (unsigned)(h >> 8 & 0xFF),
              (unsigned)(h & 0xFF));
 }

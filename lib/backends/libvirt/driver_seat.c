@@ -21,18 +21,13 @@ struct seen {
     uint64_t fence, turn;
 };
 
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
 /* Never the same twice: time, process and a counter. */
 static void new_uuid(struct lv_act *a, char out[LV_UUID]) {
     pthread_mutex_lock(&a->d->lock);
     uint64_t n = ++a->d->secret_turn;
     pthread_mutex_unlock(&a->d->lock);
-    uint64_t x = mix(a->d->salt + n * UINT64_C(0x9E3779B97F4A7C15)), y = mix(x ^ (uint64_t)lv_clock_ns() ^ a->target);
+    uint64_t x = lv_mix(a->d->salt + n * UINT64_C(0x9E3779B97F4A7C15)),
+             y = lv_mix(x ^ (uint64_t)lv_clock_ns() ^ a->target);
     snprintf(out, LV_UUID, "%08" PRIx64 "-%04" PRIx64 "-4%03" PRIx64 "-8%03" PRIx64 "-%012" PRIx64, x >> 32,
              x >> 16 & 0xFFFF, x & 0xFFF, y >> 52, y & UINT64_C(0xFFFFFFFFFFFF));
 }

@@ -97,6 +97,10 @@ void lv_lanes_wake(struct spr_libvirt *v);
 
 /* ---- the desk (desk.c) ---- */
 
+/* An eventfd becomes readable and the controller is woken; it is no longer readable. */
+void lv_ring(int fd, spr_notifier *notifier);
+void lv_hush(int fd);
+
 struct lv_desk {
     pthread_mutex_t lock;
     atomic_int refs;                        /* its owner's and one for each job under way */

@@ -14,19 +14,8 @@
 /* ---- the fd ---- */
 
 static void ring(struct lv_source *s) {
-    uint64_t one = 1;
-    if (s->closed)
-        return;
-    ssize_t n = write(s->fd, &one, sizeof one); /* full means readable, which is all that is wanted */
-    (void)n;
-    if (s->notifier)
-        spr_notify(s->notifier);
-}
-
-static void hush(struct lv_source *s) {
-    uint64_t n;
-    ssize_t got = read(s->fd, &n, sizeof n);
-    (void)got;
+    if (!s->closed)
+        lv_ring(s->fd, s->notifier);
 }
 
 /* ---- life ---- */
@@ -357,20 +346,26 @@ static int source_collect(void *state, struct spr_time now, struct spr_source_co
                           size_t *count) {
     struct lv_source *s = state;
     bool samples = false;
-    size_t n = 0;
+    size_t n = 0, stride = room ? out->size : 0;
     while (n < room && !samples) { /* one answer's usage at a time */
         struct lv_ask *ask = take_one(s, now);
         if (!ask)
             break;
-        if (!say(s, ask, now, &out[n]))
+        struct spr_source_completion c;
+        if (!say(s, ask, now, &c))
             continue;
         samples = ask->verb == SPR_SOURCE_SAMPLES;
-        n++;
+        if (stride < offsetof(struct spr_source_completion, text)) { /* nobody could give it back */
+            spr_fleet_unref(c.inventory);
+            c.inventory = NULL;
+        }
+        c.size = stride < sizeof c ? stride : sizeof c; /* an older library's is shorter, a newer one's longer */
+        memcpy((char *)out + n++ * stride, &c, c.size);
         lv_free(ask);
     }
     bool more = false;
     pthread_mutex_lock(&s->lock);
-    hush(s);
+    lv_hush(s->fd);
     for (struct lv_ask *a = s->first; a && !more; a = a->next)
         more = over(s, a, now);
     if (more)

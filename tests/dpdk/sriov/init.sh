@@ -15,7 +15,8 @@ $B mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=none job /job
 $B ln -s /run /var/run
 for l in bin sbin lib lib64; do $B ln -s usr/$l /$l; done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
-mkdir -p /dev/shm /dev/pts /dev/hugepages
+mkdir -p /dev/shm /dev/pts
+ln -s /proc/self/fd /dev/fd
 mount -t tmpfs shm /dev/shm
 mount -t devpts pts /dev/pts
 mount -t tmpfs tmp /tmp

@@ -103,7 +103,7 @@ at crashes
 n=0 code=137
 while [ $code = 137 ]; do
     n=$((n + 1))
-    DIE=$n $hold $journal take 5 0 eth0 mac=52:54:00:aa:00:05 vlan=5 max=100 trust=1 >$said 2>&1
+    (DIE=$n exec $hold $journal take 5 0 eth0 mac=52:54:00:aa:00:05 vlan=5 max=100 trust=1) >$said 2>&1
     code=$?
     [ $code = 137 ] || break
     check "killed before change $n of taking: the next look undoes it" says "vf 0000:01:10.0 " $hold $journal look
@@ -113,7 +113,7 @@ check "the undisturbed one is taken in the end" is "$code $((n > 6))" "0 1"
 m=0 code=137
 while [ $code = 137 ]; do
     m=$((m + 1))
-    DIE=$m $hold $journal give 5 0 >$said 2>&1
+    (DIE=$m exec $hold $journal give 5 0) >$said 2>&1
     code=$?
     [ $code = 137 ] || break
     check "killed before change $m of giving back: the next look ends it" fails says "shard=5 " $hold $journal look

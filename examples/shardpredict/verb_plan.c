@@ -64,7 +64,7 @@ static void show_action(const spr_plan *plan, int32_t index) {
     struct spr_action a = {.size = sizeof a};
     struct spr_vm vm = {.size = sizeof vm};
     struct spr_host host = {.size = sizeof host}, short_of = {.size = sizeof short_of};
-    char text[3][48];
+    char text[3][48], wait[160] = "";
     spr_plan_action(plan, index, &a);
     spr_fleet_vm(fleet, a.vm, &vm);
     spr_fleet_host(fleet, a.host, &host);
@@ -73,6 +73,8 @@ static void show_action(const spr_plan *plan, int32_t index) {
            spr_action_kind_name(a.kind), amount(a.amounts.of[a.resource], a.resource, text[0], sizeof text[0]), vm.id,
            host.id, short_of.id, amount(a.forecast, a.resource, text[1], sizeof text[1]), resource_name(a.resource),
            amount(a.threshold, a.resource, text[2], sizeof text[2]), spr_because_code(a.because));
+    if (spr_plan_wait_text(plan, index, wait, sizeof wait) >= 0 && wait[0])
+        printf("     %s\n", wait);
 }
 
 static void show(const spr_plan *plan) {

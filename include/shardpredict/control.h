@@ -61,6 +61,8 @@ struct spr_controller_opts {
     int32_t joint;                              /**< 0 = the VMs' own pasts are asked as well (joint sum); SPR_NONE = totals of hosts only */
     int32_t reserved;                           /**< must be 0 */
     const spr_calendar *calendar;               /**< events known to come: what they do to the hosts' totals is learnt and foreseen; referenced. NULL = none */
+    int32_t reserve_first;                      /**< 1: replicas are reserved on their host before they are allocated (spr_lifecycle_opts.reserve_first) */
+    int32_t reserved2;                          /**< must be 0 */
 };
 
 /** Make a controller and open its backends. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW, or what an open says */

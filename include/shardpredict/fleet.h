@@ -97,6 +97,31 @@ enum spr_shard_state {
 /** Name of a state ("serving"), "invalid" for any other number. */
 SPR_API const char *spr_shard_state_name(int state);
 
+/** X-macro of the ways in which a warm shard can wait until it is needed: name, number, text. */
+#define SPR_WARM_STATES(X)                                                                                             \
+    X(ANY, 0, "any")                                                                                                   \
+    X(PAUSED, 1, "paused")                                                                                             \
+    X(SAVED, 2, "saved")                                                                                               \
+    X(RUNNING, 3, "running")
+/** How a warm shard waits: stopped in memory, saved to disk, or running idle; ANY = nobody chose, it is the driver's own. */
+enum spr_warm_state {
+#define SPR_X(name, number, text) SPR_WARM_##name = number,
+    SPR_WARM_STATES(SPR_X)
+#undef SPR_X
+    SPR_WARM_STATE_END_ = 4 /**< not a state */
+};
+/** Room for such states in tables; it never changes. */
+#define SPR_WARM_STATES_MAX 8
+/** Name of one ("saved"), "invalid" for any other number. */
+SPR_API const char *spr_warm_state_name(int state);
+/** What it costs to wait in one of these states. Measured where it can be. */
+struct spr_warm_cost {
+    double resume_s;    /**< from there to its first answer; 0 = not known yet */
+    double enter_s;     /**< until it waits there, beyond being warm; 0 = at once, or not known yet */
+    double memory_held; /**< share of its memory that it holds meanwhile */
+    double cpu_held;    /**< share of its CPU that it uses meanwhile */
+};
+
 /** One shard as the snapshot sees it. A shard may hold a ready part and parts on their way at the same time. */
 struct spr_shard {
     size_t size;                /**< sizeof this struct */
@@ -111,6 +136,9 @@ struct spr_shard {
     struct spr_amounts used;    /**< of ready and draining, what serves now */
     double warmness;            /**< measured, 0..1; gates traffic */
     int64_t ready_mono_ns;      /**< when the last pending part is expected ready; 0 = none pending */
+    int64_t wake_mono_ns;       /**< until when it waits warm instead of serving */
+    int32_t warm;               /**< ::spr_warm_state that it waits or will wait in, ANY = it serves as soon as it can */
+    int32_t reserved;           /**< 0 */
 };
 
 /** What somebody knows in advance: a scheduled workload, a maintenance window. */

@@ -76,13 +76,14 @@ SPR_API const char *spr_because_text(int because);
     X(RELEASE, 4, "release")                                                                                           \
     X(MOVE, 5, "move")                                                                                                 \
     X(MERGE, 6, "merge")                                                                                               \
-    X(PROMOTE, 7, "promote")
+    X(PROMOTE, 7, "promote")                                                                                           \
+    X(WAIT, 8, "wait")
 /** Kinds of action. */
 enum spr_action_kind {
 #define SPR_X(name, number, text) SPR_ACTION_##name = number,
     SPR_ACTION_KINDS(SPR_X)
 #undef SPR_X
-    SPR_ACTION_KIND_END_ = 8 /**< not a kind */
+    SPR_ACTION_KIND_END_ = 9 /**< not a kind */
 };
 /** Name of a kind, "invalid" for any other number. */
 SPR_API const char *spr_action_kind_name(int kind);
@@ -110,7 +111,10 @@ struct spr_action {
     double threshold;           /**< the limit that would break, in the resource's unit */
     double forecast;            /**< what is expected there at that quantile, same unit */
     int32_t held_back;          /**< ::spr_because why it is advice only and nobody acts on it unasked, 0 = it is not; set by the library */
-    int32_t reserved;           /**< 0 */
+    int32_t warm;               /**< ALLOCATE, MOVE, WAIT: ::spr_warm_state in which it waits warm until `wake`; ANY = it serves as soon as it can */
+    int64_t wake_mono_ns;       /**< until when it waits; it serves from then on by itself */
+    int64_t need_mono_ns;       /**< when it is expected to be needed; of no account while warm is ANY */
+    double resume_s;            /**< what it takes to be there from that state, s; 0 = not known */
 };
 
 /** A wish that could not be met. */
@@ -124,6 +128,15 @@ struct spr_infeasible {
     int64_t to_mono_ns;       /**< window ends */
     double amount;            /**< how much is missing, resource's unit */
     const char *text;         /**< what exactly, where more is known than `because` says, or NULL; set by the library, lives as long as the plan */
+};
+
+/** How warm shards can wait on one host, and what that costs there. */
+struct spr_warm_host {
+    size_t size;      /**< sizeof this struct; of the first one: the stride */
+    uint32_t states;  /**< bit s: ::spr_warm_state s works there; 0 = shards there do not wait */
+    int32_t reserved; /**< must be 0 */
+    struct spr_warm_cost of[SPR_WARM_STATES_MAX]; /**< by ::spr_warm_state */
+    double ready_s;   /**< what allocate and warm usually take there, so that a shard may be ready before its lead is over; 0 = lead_s */
 };
 
 /** Price of one resource, per share of the reference host and hour. */
@@ -169,6 +182,8 @@ struct spr_plan_opts {
     const uint32_t *unkept;
     const char *const *unkept_why; /**< [host] what is missing there, elements may be NULL; NULL = nobody says; read during the call */
     int64_t unkept_count;          /**< numbers in each: hosts, or 0 */
+    const struct spr_warm_host *warm; /**< [host] how shards can wait warm; NULL = nowhere, they serve as soon as they can; read during the call */
+    int64_t warm_count;               /**< elements in it: hosts, or 0 */
 };
 
 /** The built-in planner: value rule over the forecast of each host's total. Config: struct spr_planner_config. */
@@ -224,6 +239,12 @@ SPR_API const spr_fleet *spr_plan_fleet(const spr_plan *p);
 SPR_API int32_t spr_plan_action_count(const spr_plan *p);
 /** Copy of an action. @return 0 or SPR_E_ARG */
 SPR_API int spr_plan_action(const spr_plan *p, int32_t index, struct spr_action *out);
+/**
+ * How the shard of an action is to wait warm, in one clause: "kept saved to disk: restores in 0.8 s, needed in 40 min".
+ * @param text gets it, ended by 0 and cut to `room` bytes; "" where the action says nothing of it
+ * @return 0 or SPR_E_ARG (no such action, no text)
+ */
+SPR_API int spr_plan_wait_text(const spr_plan *p, int32_t index, char *text, size_t room);
 /** Number of wishes that could not be met. */
 SPR_API int32_t spr_plan_infeasible_count(const spr_plan *p);
 /** Copy of one of them. @return 0 or SPR_E_ARG */

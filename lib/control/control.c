@@ -92,7 +92,8 @@ static int open_backends(spr_controller *c) {
                                        .notifier = &c->notifier,
                                        .fence = o->fence,
                                        .event = on_event,
-                                       .user = c};
+                                       .user = c,
+                                       .reserve_first = o->reserve_first};
         rc = spr_lifecycle_create(c->ctx, &l, &c->lifecycle);
         if (rc == SPR_OK) /* promise 1: who only advises touches nothing, not even what it finds */
             spr_lifecycle_hands_off(c->lifecycle, !c->acts);
@@ -109,6 +110,7 @@ static int check_opts(spr_controller *c) {
     int rc = spr__opts_copy(c->ctx, "spr_plan_opts", o->plan, p, sizeof *p);
     if (rc < 0)
         return rc;
+    c->lead_given = p->lead_s != 0;
     p->control_s = p->control_s == 0 ? 60 : p->control_s;
     p->step_s = p->step_s == 0 ? 300 : p->step_s;
     p->lead_s = p->lead_s == 0 ? 300 : p->lead_s;
@@ -121,8 +123,9 @@ static int check_opts(spr_controller *c) {
     if (o->automation < SPR_ADVISE || o->automation > SPR_AUTO || o->history_steps < 1 || o->history_steps > 1 << 22)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: automation %d or history_steps %lld is out of range",
                          o->automation, (long long)o->history_steps);
-    if ((o->joint && o->joint != SPR_NONE) || o->reserved)
-        return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: joint is 0 or SPR_NONE, reserved is 0");
+    if ((o->joint && o->joint != SPR_NONE) || (o->reserve_first & ~1) || o->reserved || o->reserved2)
+        return spr__fail(c->ctx, SPR_E_ARG,
+                         "spr_controller_opts: joint is 0 or SPR_NONE, reserve_first is 0 or 1, reserved is 0");
     if (o->automation != SPR_ADVISE && !o->driver)
         return spr__fail(c->ctx, SPR_E_ARG, "spr_controller_opts: acting needs a driver");
     c->automation = o->automation;
@@ -184,6 +187,7 @@ void spr_controller_destroy(spr_controller *c) {
     for (int i = 0; i < 2; i++)
         if (c->notifier.fd[i] >= 0)
             close(c->notifier.fd[i]);
+    spr__free(ctx, c->warm, c->warm_room, sizeof *c->warm);
     spr__free(ctx, c, 1, sizeof *c);
     spr_context_unref(ctx);
 }

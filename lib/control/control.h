@@ -48,8 +48,9 @@ struct spr_controller {
     struct spr_forecaster_ops forecaster_ops;
     void *source_state, *router_state;
     bool has_source, has_router, paused, changed, forecaster_fresh, history_given;
-    bool acts; /* was ever allowed more than advice: only then the router hears of routes */
-    bool told; /* the router took the newest routes, or is about to */
+    bool acts;       /* was ever allowed more than advice: only then the router hears of routes */
+    bool told;       /* the router took the newest routes, or is about to */
+    bool lead_given; /* the operator said how long allocate and warm take */
     int32_t automation;
     spr_notifier notifier;
     spr_lifecycle *lifecycle;
@@ -68,7 +69,9 @@ struct spr_controller {
     int64_t fitted_step; /* running step at the last full fit */
     struct demand demand;
     struct totals totals;
-    double *column; /* scratch [host][r] */
+    double *column;             /* scratch [host][r] */
+    struct spr_warm_host *warm; /* [host] how shards wait there, by the driver's word */
+    size_t warm_room;
     int32_t hosts, vms, r;
     int32_t *classes;         /* [vm] spr_class, learnt; -1 = unknown */
     struct spr__gate *gate;   /* coverage of the hosts' quantiles; NULL = nothing is forecast */
@@ -94,6 +97,8 @@ int spr__tell_router(spr_controller *c, struct spr_time now);
 int spr__snapshot(spr_controller *c, struct spr_time now);
 int spr__forecaster_start(spr_controller *c);
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);
+/* durations.c: what the driver can do and how long it takes, into the plan's options */
+int spr__durations_learn(spr_controller *c);
 /* classes.c */
 int spr__classes_start(spr_controller *c);
 void spr__classes_finish(spr_controller *c);

@@ -193,13 +193,6 @@ static int act(spr_controller *c, struct spr_time now) {
     return rc;
 }
 
-/* Allocate and warm take what they took so far; what the operator said counts until enough of them were measured. */
-static void learn_lead(spr_controller *c) {
-    double measured = c->lifecycle ? spr_lifecycle_lead_s(c->lifecycle, 0.95) : 0;
-    if (measured > 0)
-        c->plan_opts.lead_s = measured;
-}
-
 int spr__tick(spr_controller *c, struct spr_time now) {
     int rc = spr__snapshot(c, now);
     if (rc == SPR_OK)
@@ -208,7 +201,8 @@ int spr__tick(spr_controller *c, struct spr_time now) {
         return rc;
     if (!c->forecast && c->opts.horizon >= 0)
         return SPR_OK; /* too little was seen yet: nothing is planned, so nothing is given back either */
-    learn_lead(c);
+    if ((rc = spr__durations_learn(c)) < 0)
+        return rc;
     spr_plan *plan = NULL;
     c->plan_opts.under_covered = spr__gate_under(c);
     c->plan_opts.under_covered_count = c->plan_opts.under_covered ? c->totals.rows : 0;

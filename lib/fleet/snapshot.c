@@ -13,6 +13,17 @@ const char *spr_shard_state_name(int state) {
     return "invalid";
 }
 
+const char *spr_warm_state_name(int state) {
+    switch (state) {
+#define SPR_X(name, number, text)                                                                                      \
+    case number:                                                                                                       \
+        return text;
+        SPR_WARM_STATES(SPR_X)
+#undef SPR_X
+    }
+    return "invalid";
+}
+
 /* ---- blocks ---- */
 
 struct spr__fleet_placement *spr__placement_create(spr_context *ctx, int32_t hosts, int32_t vms) {

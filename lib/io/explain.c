@@ -13,10 +13,10 @@ static int fail(spr_context *ctx, const char *path, int code, int line, int colu
 /* ---- reading: first the keys, because only this reader knows lines; then the values ---- */
 
 static const char *const plan_keys[] = {"schema", "fence", "fleet_id", "made_at_ns", "actions", "infeasible"};
-static const char *const action_keys[] = {"id",      "kind",        "vm",       "shard",    "host", "resources",
-                                          "due_ns",  "deadline_ns", "quantile", "because",  "cost", "precondition",
-                                          "inverse", "into",        "worth",    "held_back"};
-enum { ACTION_NEEDS = 13 }; /* into, worth and held_back may be absent */
+static const char *const action_keys[] = {"id",      "kind",        "vm",       "shard",     "host", "resources",
+                                          "due_ns",  "deadline_ns", "quantile", "because",   "cost", "precondition",
+                                          "inverse", "into",        "worth",    "held_back", "wait"};
+enum { ACTION_NEEDS = 13 }; /* into, worth, held_back and wait may be absent */
 
 static void check_action(struct spr__doc *d, spr__node *action) {
     spr__doc_keys(d, action, "an action", action_keys, SPR_ARRAY_LEN(action_keys));
@@ -138,6 +138,9 @@ static void say_why(spr_output *out, const json_t *a) {
     const json_t *held_back = json_object_get(a, "held_back");
     if (json_is_object(held_back))
         say(out, "   advice only %s: %s\n", text_of(held_back, "code", "?"), text_of(held_back, "text", "?"));
+    const json_t *wait = json_object_get(a, "wait");
+    if (json_is_object(wait))
+        say(out, "   until then  %s\n", text_of(wait, "text", "?"));
     say(out, "   undone by   %s\n", text_of(a, "inverse", "nothing"));
 }
 

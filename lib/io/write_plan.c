@@ -59,7 +59,27 @@ static void write_constraint(struct spr__json *j, const spr_fleet *f, const stru
     spr__json_close(j, '}');
 }
 
-static void write_action(struct spr__json *j, const spr_fleet *f, const struct spr_action *a) {
+/* How it waits warm; absent where the action says nothing of it. */
+static void write_wait(struct spr__json *j, const spr_plan *plan, int32_t index, const struct spr_action *a) {
+    char text[160] = "";
+    if (spr_plan_wait_text(plan, index, text, sizeof text) < 0 || !text[0])
+        return;
+    spr__json_open(j, "wait", '{');
+    spr__json_text(j, "state", spr_warm_state_name(a->warm));
+    if (a->warm != SPR_WARM_ANY) {
+        spr__json_integer(j, "wake_ns", a->wake_mono_ns);
+        spr__json_integer(j, "need_ns", a->need_mono_ns);
+        if (a->resume_s > 0)
+            spr__json_number(j, "resume_s", a->resume_s);
+        else
+            spr__json_null(j, "resume_s");
+    }
+    spr__json_text(j, "text", text);
+    spr__json_close(j, '}');
+}
+
+static void write_action(struct spr__json *j, const spr_plan *plan, int32_t index, const struct spr_action *a) {
+    const spr_fleet *f = spr_plan_fleet(plan);
     struct spr_host h;
     struct spr_vm v;
     spr__json_open(j, NULL, '{');
@@ -85,6 +105,7 @@ static void write_action(struct spr__json *j, const spr_fleet *f, const struct s
         spr__json_text(j, "text", spr_because_text(a->held_back));
         spr__json_close(j, '}');
     }
+    write_wait(j, plan, index, a);
     spr__json_number(j, "cost", a->cost);
     spr__json_number(j, "worth", a->worth);
     spr__json_text(j, "precondition", a->precondition < 0 ? "none" : spr_shard_state_name(a->precondition));
@@ -127,7 +148,7 @@ int spr_plan_write(spr_context *ctx, const spr_plan *plan, uint64_t fence, spr_o
     for (int32_t i = 0; i < spr_plan_action_count(plan); i++) {
         struct spr_action a = {.size = sizeof a};
         if (spr_plan_action(plan, i, &a) >= 0)
-            write_action(&j, f, &a);
+            write_action(&j, plan, i, &a);
     }
     spr__json_close(&j, ']');
     spr__json_open(&j, "infeasible", '[');

@@ -53,6 +53,14 @@ static bool good_amounts(const struct spr_amounts *a) {
     return spr__amounts_any(a);
 }
 
+static void waits_until(struct spr__shard *s, const struct spr_action *a, struct spr_time now) {
+    spr__shard_wakes(s);
+    if (a->warm == SPR_WARM_ANY || a->wake_mono_ns <= now.mono_ns)
+        return;
+    s->warm = a->warm;
+    s->wake = (struct spr_time){now.wall_ns + (a->wake_mono_ns - now.mono_ns), a->wake_mono_ns};
+}
+
 static int64_t patience_of_flows(const struct spr__fleet_vm *vm) { return (int64_t)ceil(20 * vm->flow_lifetime_s); }
 
 static int allocate(struct spr_lifecycle *l, const spr_fleet *fleet, const struct spr_action *a,
@@ -70,6 +78,8 @@ static int allocate(struct spr_lifecycle *l, const spr_fleet *fleet, const struc
     if (!s)
         return SPR_E_NOMEM;
     s->drain_s = patience_of_flows(vm);
+    if (kind == SPR_SHARD_REPLICA)
+        waits_until(s, a, now);
     struct spr__piece *p = spr__piece_add(l, s, amounts, a->because, now);
     int rc = p ? SPR_OK : spr__nomem(l->ctx);
     if (p) {
@@ -136,6 +146,23 @@ static int promote(struct spr_lifecycle *l, struct spr__shard *s, const struct s
     return 1;
 }
 
+/* Once it serves, it has flows: it waits no more. */
+static int wait_otherwise(struct spr_lifecycle *l, struct spr__shard *s, const struct spr_action *a,
+                          struct spr_time now) {
+    struct spr__shard before = *s;
+    if (s->serving || s->kind != SPR_SHARD_REPLICA || s->state == SPR_SHARD_DRAINING)
+        return 0;
+    waits_until(s, a, now);
+    int rc = spr__journal_append(l, s, now);
+    if (rc < 0) {
+        s->warm = before.warm, s->wake = before.wake;
+        return rc;
+    }
+    s->touched = ++l->seq;
+    spr__shard_drive(l, s, now);
+    return 1;
+}
+
 /* One that is being released as a whole is past saving, whatever its state says. */
 static bool takes_actions(struct spr__shard *s) {
     return !spr__call_find(s, SPR_DRIVER_RELEASE, 0, false) && s->state != SPR_SHARD_UNKNOWN &&
@@ -152,11 +179,15 @@ static int move_or_merge(struct spr_lifecycle *l, const spr_fleet *fleet, struct
     struct spr__shard *into = spr__shard_find(l, a->into);
     if (!into || into == s || !takes_actions(into))
         return 0;
+    if (!s->warm) /* what does not wait does not begin to because it moved */
+        spr__shard_wakes(into);
     return grow(l, into, a, &amounts, s->id, now);
 }
 
 int spr__lifecycle_take(struct spr_lifecycle *l, const spr_fleet *fleet, const struct spr_action *a,
                         struct spr_time now) {
+    if (a->warm < SPR_WARM_ANY || a->warm >= SPR_WARM_STATE_END_)
+        return refuse(l, a, "not a spr_warm_state");
     struct spr__shard *s = a->shard ? spr__shard_find(l, a->shard) : NULL;
     if (a->kind == SPR_ACTION_ALLOCATE)
         return s ? 0 : allocate(l, fleet, a, &a->amounts, 0, now);
@@ -171,6 +202,8 @@ int spr__lifecycle_take(struct spr_lifecycle *l, const spr_fleet *fleet, const s
         return shrink(l, s, a, true, now);
     case SPR_ACTION_PROMOTE:
         return promote(l, s, a, now);
+    case SPR_ACTION_WAIT:
+        return wait_otherwise(l, s, a, now);
     case SPR_ACTION_MOVE:
     case SPR_ACTION_MERGE:
         return move_or_merge(l, fleet, s, a, now);

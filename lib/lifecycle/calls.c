@@ -152,25 +152,28 @@ struct spr__call *spr__call_find(struct spr__shard *s, int verb, uint64_t piece,
     return NULL;
 }
 
+struct spr_driver_capabilities spr__capabilities(const struct spr_lifecycle *l, const char *host) {
+    struct spr_driver_capabilities caps = {.size = sizeof caps};
+    if (!l->driver.capabilities || l->driver.capabilities(l->driver_state, host, &caps) < 0)
+        caps = (struct spr_driver_capabilities){.size = sizeof caps};
+    return caps;
+}
+
 /* How long this call may take: what it usually takes there, and the margin. Flows end when they end. */
 static double patience_s(struct spr_lifecycle *l, const struct spr__call *c) {
     double usual = 0;
     if (c->verb == SPR_DRIVER_DRAIN)
         usual = (double)c->shard->drain_s;
-    if ((c->verb == SPR_DRIVER_ALLOCATE || c->verb == SPR_DRIVER_RESIZE || c->verb == SPR_DRIVER_WARM) &&
-        l->driver.capabilities) {
-        struct spr_driver_capabilities caps = {.size = sizeof caps};
-        if (l->driver.capabilities(l->driver_state, c->shard->host_name, &caps) >= 0)
-            usual = c->verb == SPR_DRIVER_WARM ? caps.warm_s : caps.allocate_s;
+    if (c->verb == SPR_DRIVER_ALLOCATE || c->verb == SPR_DRIVER_RESIZE || c->verb == SPR_DRIVER_WARM) {
+        struct spr_driver_capabilities caps = spr__capabilities(l, c->shard->host_name);
+        usual = c->verb == SPR_DRIVER_WARM ? caps.warm_s : caps.allocate_s;
     }
     return l->opts.call_deadline_s + (isfinite(usual) && usual > 0 ? usual : 0);
 }
 
 uint32_t spr__lifecycle_unkept(const spr_lifecycle *l, const char *host, const char **why) {
-    struct spr_driver_capabilities caps = {.size = sizeof caps};
-    *why = NULL;
-    if (!l->driver.capabilities || l->driver.capabilities(l->driver_state, host, &caps) < 0)
-        return 0; /* what nobody knows stands in nobody's way */
+    struct spr_driver_capabilities caps = spr__capabilities(l, host);
+    /* what nobody knows stands in nobody's way */
     *why = caps.unkept ? caps.unkept_why : NULL;
     return caps.unkept;
 }
@@ -207,6 +210,7 @@ static int submit(struct spr_lifecycle *l, struct spr__call *c, struct spr_time 
     const struct spr__piece *p = s && c->verb != SPR_DRIVER_DRAIN ? spr__piece_find(s, c->piece) : NULL;
     if (p) /* it may have become smaller since the call was made */
         c->amounts = p->amounts;
+    c->warm = c->verb == SPR_DRIVER_WARM && spr__shard_waits(l, s, now) ? s->warm : SPR_WARM_ANY;
     int64_t deadline = later(now, patience_s(l, c));
     struct spr_driver_request q = {.size = sizeof q,
                                    .verb = c->verb,
@@ -216,7 +220,8 @@ static int submit(struct spr_lifecycle *l, struct spr__call *c, struct spr_time 
                                    .fence = l->fence,
                                    .vm = s ? s->vm_name : NULL,
                                    .host = s ? s->host_name : NULL,
-                                   .amounts = s ? c->amounts : nothing};
+                                   .amounts = s ? c->amounts : nothing,
+                                   .warm = c->warm};
     int rc = ticket_room(l);
     if (rc < 0)
         return rc;
@@ -364,6 +369,14 @@ static void drive_all(struct spr_lifecycle *l, struct spr_time now) {
             spr__shard_drive(l, l->shards[i], now);
 }
 
+/* Whoever waits on sets l->wake_ns again. */
+static void drive_waiting(struct spr_lifecycle *l, struct spr_time now) {
+    l->wake_ns = INT64_MAX;
+    for (size_t i = l->shard_count; i-- > 0;)
+        if (i < l->shard_count && l->shards[i]->warm)
+            spr__shard_drive(l, l->shards[i], now);
+}
+
 bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now) {
     if (l->fenced || now.mono_ns < l->next_ns)
         return false;
@@ -374,6 +387,12 @@ bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now) {
             call_due(l, l->calls[i], now);
     if (l->kick && l->kick_ns <= now.mono_ns && l->recovery == 2)
         drive_all(l, now);
+    if (l->wake_ns <= now.mono_ns) {
+        if (l->recovery == 2)
+            drive_waiting(l, now);
+        else
+            l->wake_ns = now.mono_ns + PAUSE_NS;
+    }
     if (l->poll_ns <= now.mono_ns) {
         l->poll_ns = INT64_MAX;
         spr__observe(l, now);
@@ -382,6 +401,6 @@ bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now) {
         spr__wake_at(l, l->calls[i]->at_mono_ns);
     if (l->kick && l->recovery != 2)
         l->kick_ns = now.mono_ns + PAUSE_NS;
-    spr__wake_at(l, SPR_MIN(l->poll_ns, l->kick ? l->kick_ns : INT64_MAX));
+    spr__wake_at(l, SPR_MIN(SPR_MIN(l->poll_ns, l->wake_ns), l->kick ? l->kick_ns : INT64_MAX));
     return true;
 }

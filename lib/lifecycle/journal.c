@@ -5,7 +5,7 @@
  */
 #include "lifecycle/lifecycle.h"
 
-enum { RECORD_FENCE = 1, RECORD_SHARD = 2 };
+enum { RECORD_FENCE = 1, RECORD_SHARD = 2, RECORD_WAITING = 3 }; /* 3: a shard that waits warm, and until when */
 enum { FLAG_SERVING = 1, FLAG_PROMOTE = 2 };
 enum { PIECE_DOOMED = 1, PIECE_HEARD = 2 };
 
@@ -39,7 +39,7 @@ static void put_text(uint8_t **at, const char *text) {
 
 #define AMOUNTS_MAX (2 + 8 * SPR_RESOURCES_MAX)
 #define PIECE_MAX   (8 + 4 + 8 + 8 + AMOUNTS_MAX)
-#define SHARD_MAX   (4 + 8 + 8 + 8 + 4 + 8 + 2 * AMOUNTS_MAX + 4 + 4)
+#define SHARD_MAX   (4 + 8 + 8 + 8 + 4 + 8 + 2 * AMOUNTS_MAX + 4 + 4 + 9)
 
 static void put_piece(uint8_t **at, const struct spr__piece *p) {
     put(at, p->number, 8);
@@ -54,7 +54,7 @@ static void put_piece(uint8_t **at, const struct spr__piece *p) {
 
 static size_t encode(struct spr_lifecycle *l, const struct spr__shard *s, struct spr_time now) {
     uint8_t *at = l->record;
-    put(&at, RECORD_SHARD, 1);
+    put(&at, s->warm ? RECORD_WAITING : RECORD_SHARD, 1);
     put(&at, 0, 3);
     put(&at, l->fence, 8);
     put(&at, (uint64_t)now.wall_ns, 8);
@@ -71,6 +71,10 @@ static size_t encode(struct spr_lifecycle *l, const struct spr__shard *s, struct
         put_piece(&at, &s->pieces[i]);
     put_text(&at, s->vm_name);
     put_text(&at, s->host_name);
+    if (s->warm) {
+        put(&at, (uint64_t)s->warm, 1);
+        put(&at, (uint64_t)s->wake.wall_ns, 8);
+    }
     return (size_t)(at - l->record);
 }
 
@@ -207,7 +211,7 @@ static int get_pieces(struct spr_lifecycle *l, struct reader *r, struct spr__sha
     return SPR_OK;
 }
 
-static int get_shard(struct spr_lifecycle *l, struct reader *r, struct spr__shard *s) {
+static int get_shard(struct spr_lifecycle *l, struct reader *r, struct spr__shard *s, bool waiting) {
     get(r, 8); /* wall time: for people */
     s->id = get(r, 8);
     s->kind = (int32_t)get(r, 1);
@@ -229,6 +233,10 @@ static int get_shard(struct spr_lifecycle *l, struct reader *r, struct spr__shar
     s->host_name = r->bad || !s->vm_name ? NULL : get_text(l, r);
     if (!s->host_name && !r->bad)
         return spr__nomem(l->ctx);
+    s->warm = waiting ? (int32_t)get(r, 1) : SPR_WARM_ANY;
+    s->wake.wall_ns = waiting ? (int64_t)get(r, 8) : 0;
+    s->waits = -1;
+    r->bad |= waiting && (s->warm == SPR_WARM_ANY || s->warm >= SPR_WARM_STATE_END_);
     s->vm = s->host = -1;
     return SPR_OK;
 }
@@ -258,7 +266,8 @@ int spr__journal_decode(struct spr_lifecycle *l, const uint8_t *data, size_t byt
     uint64_t type = get(&r, 1), f;
     get(&r, 3);
     f = get(&r, 8);
-    if (!r.bad && type != RECORD_FENCE && type != RECORD_SHARD)
+    bool shard = type == RECORD_SHARD || type == RECORD_WAITING;
+    if (!r.bad && type != RECORD_FENCE && !shard)
         return spr__fail(l->ctx, SPR_E_TOO_NEW, "the journal has a record of type %d, which this library does not know",
                          (int)type);
     if (!r.bad && type == RECORD_FENCE && r.at == r.end) {
@@ -268,8 +277,8 @@ int spr__journal_decode(struct spr_lifecycle *l, const uint8_t *data, size_t byt
     struct spr__shard *s = spr__alloc(l->ctx, 1, sizeof *s);
     if (!s)
         return spr__nomem(l->ctx);
-    int rc = type == RECORD_SHARD && !r.bad ? get_shard(l, &r, s) : SPR_OK;
-    if (rc >= 0 && (r.bad || r.at != r.end || type != RECORD_SHARD))
+    int rc = shard && !r.bad ? get_shard(l, &r, s, type == RECORD_WAITING) : SPR_OK;
+    if (rc >= 0 && (r.bad || r.at != r.end || !shard))
         rc = spr__fail(l->ctx, SPR_E_CORRUPT, "a journal record of %zu bytes is damaged although its checksum is right",
                        bytes);
     if (rc >= 0)

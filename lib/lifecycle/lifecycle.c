@@ -81,7 +81,7 @@ int spr_lifecycle_create(spr_context *ctx, const struct spr_lifecycle_opts *opts
         return spr__nomem(ctx);
     l->ctx = spr_context_ref(ctx);
     l->next_id = 1;
-    l->next_ns = l->poll_ns = l->kick_ns = INT64_MAX;
+    l->next_ns = l->poll_ns = l->kick_ns = l->wake_ns = INT64_MAX;
     struct spr_env env = {0};
     if ((rc = spr__opts_copy(ctx, "spr_lifecycle_opts", opts, &l->opts, sizeof l->opts)) >= 0 &&
         (rc = fill_defaults(l)) >= 0 && (rc = copy_tables(l)) >= 0) {
@@ -259,7 +259,9 @@ int spr_lifecycle_fill(const spr_lifecycle *l, spr_fleet_builder *b) {
                               .pending = spr__shard_pending(s),
                               .draining = spr__shard_draining(s),
                               .used = s->used,
-                              .warmness = s->warmness > 0 ? SPR_MIN(s->warmness, 1) : 0};
+                              .warmness = s->warmness > 0 ? SPR_MIN(s->warmness, 1) : 0,
+                              .warm = s->warm,
+                              .wake_mono_ns = s->warm ? s->wake.mono_ns : 0};
         for (size_t k = 0; k < s->piece_count; k++)
             if (!s->pieces[k].doomed)
                 x.ready_mono_ns =

@@ -118,6 +118,9 @@ struct spr__shard {
     struct spr__call *calls;
     uint64_t touched;      /* l->seq of its last change */
     int64_t drain_s;       /* how long established flows may take */
+    int32_t warm;          /* spr_warm_state in which it waits until `wake`, ANY = it serves as soon as it can */
+    int32_t waits;         /* what the driver was last known to have brought it to, -1 = nobody knows */
+    struct spr_time wake;  /* mono_ns 0: to be worked out from wall_ns (after a restart) */
     uint64_t drain_number; /* names the drain that `to_drain` will become, so that asking twice is harmless */
     int32_t strays;        /* times that growths nobody remembers were given back */
     uint64_t seen;         /* last observation that had it */
@@ -130,6 +133,7 @@ struct spr__call {
     spr_ticket ticket;
     int32_t verb;
     int32_t tries;
+    int32_t warm; /* WARM: spr_warm_state that was asked for */
     bool trim;
     uint64_t piece;
     struct spr_amounts amounts;
@@ -175,6 +179,7 @@ struct spr_lifecycle {
     bool hands_off;  /* look, but ask the driver for nothing */
     bool kick;       /* some shard could not be driven: try all again */
     int64_t kick_ns;
+    int64_t wake_ns;      /* when the first shard that waits warm is to serve; INT64_MAX = none */
     size_t journal_waits; /* appended, not yet durable */
 
     struct spr__call *observing;
@@ -215,6 +220,8 @@ int spr__calls_collect(struct spr_lifecycle *l, struct spr_time now);
 /* Whatever is due: next tries, deadlines that passed, polls. Returns whether something was due. */
 bool spr__calls_timers(struct spr_lifecycle *l, struct spr_time now);
 void spr__calls_finish(struct spr_lifecycle *l);
+/* What the driver says of a host; all 0 where it says nothing. */
+struct spr_driver_capabilities spr__capabilities(const struct spr_lifecycle *l, const char *host);
 void spr__wake_at(struct spr_lifecycle *l, int64_t mono_ns);
 
 /* machine.c */
@@ -239,6 +246,10 @@ int spr__shard_change(struct spr_lifecycle *l, struct spr__shard *s, int event, 
                       bool strict);
 /* Ask the driver for whatever the shard still misses. The shard may be gone afterwards. */
 void spr__shard_drive(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now);
+/* Is it to wait warm at this moment? Sees to it that somebody looks again when it is not. */
+bool spr__shard_waits(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now);
+/* It no longer waits. */
+void spr__shard_wakes(struct spr__shard *s);
 /* Give back this much, newest pending growth first; no journal, no event. */
 void spr__shard_reduce(struct spr__shard *s, struct spr_amounts less);
 void spr__shard_reduce_all(struct spr__shard *s);

@@ -227,6 +227,25 @@ void spr__kick(struct spr_lifecycle *l, struct spr_time now) {
     spr__wake_at(l, l->kick_ns);
 }
 
+/* ---- waiting warm ---- */
+
+void spr__shard_wakes(struct spr__shard *s) {
+    s->warm = SPR_WARM_ANY;
+    s->wake = (struct spr_time){0};
+}
+
+bool spr__shard_waits(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
+    if (!s->warm)
+        return false;
+    if (!s->wake.mono_ns)
+        s->wake.mono_ns = SPR_MAX(now.mono_ns + (s->wake.wall_ns - now.wall_ns), 1);
+    if (s->wake.mono_ns <= now.mono_ns)
+        return false;
+    l->wake_ns = SPR_MIN(l->wake_ns, s->wake.mono_ns);
+    spr__wake_at(l, l->wake_ns);
+    return true;
+}
+
 /* ---- driving: ask for whatever is missing ---- */
 
 static int ask(struct spr_lifecycle *l, struct spr__shard *s, int verb, uint64_t piece,
@@ -295,13 +314,28 @@ static int drive_pieces(struct spr_lifecycle *l, struct spr__shard *s, struct sp
     return SPR_OK;
 }
 
-static int drive_ready(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
+/* Warm: it serves, or waits in the way that was chosen for it until its time has come. */
+static int drive_warm(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
     struct spr__call *activate = spr__call_find(s, SPR_DRIVER_ACTIVATE, 0, false);
-    int rc;
+    struct spr__call *lay_down = spr__call_find(s, SPR_DRIVER_WARM, 0, false);
+    bool warm = s->state == SPR_SHARD_WARM && s->kind == SPR_SHARD_REPLICA && s->warmness >= l->opts.warm_at_least;
+    bool waits = warm && spr__shard_waits(l, s, now);
     if (s->state != SPR_SHARD_WARM && activate)
         spr__call_drop(l, activate);
-    if (s->state == SPR_SHARD_WARM && s->kind == SPR_SHARD_REPLICA && s->warmness >= l->opts.warm_at_least &&
-        (rc = ask(l, s, SPR_DRIVER_ACTIVATE, 0, NULL, false, now)) < 0)
+    if (lay_down && (!waits || (!lay_down->ticket && lay_down->warm != s->warm))) {
+        s->waits = -1;
+        spr__call_drop(l, lay_down);
+    }
+    if (!warm || (waits && activate)) /* on its way already */
+        return SPR_OK;
+    if (!waits)
+        return ask(l, s, SPR_DRIVER_ACTIVATE, 0, NULL, false, now);
+    return s->waits == s->warm ? SPR_OK : ask(l, s, SPR_DRIVER_WARM, 0, NULL, false, now);
+}
+
+static int drive_ready(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
+    int rc = drive_warm(l, s, now);
+    if (rc < 0)
         return rc;
     if (spr__amounts_any(&s->to_drain)) {
         if ((rc = spr__call_start(l, s, SPR_DRIVER_DRAIN, s->drain_number, &s->to_drain, false, now)) < 0)
@@ -396,6 +430,7 @@ void spr__shard_lost(struct spr_lifecycle *l, struct spr__shard *s, int because,
     s->needs_observe = true;
     s->adopt = false;
     s->broken = false;
+    s->waits = -1;
     for (size_t i = 0; i < s->piece_count; i++) {
         s->pieces[i].begun = false;
         s->pieces[i].trim = s->pieces[i].heard; /* said again, in case that was what got lost */
@@ -489,6 +524,7 @@ static void warmed(struct spr_lifecycle *l, const struct spr__call *c, const str
         return;
     }
     s->warmness = SPR_MIN(warmness, 1);
+    s->waits = s->serving || spr__amounts_any(&s->ready) ? s->waits : c->warm; /* a growth leaves it as it was */
     piece_ready(l, s, p, SPR__EVENT_WARMED, SPR_BECAUSE_WARMED, now);
 }
 
@@ -531,11 +567,15 @@ void spr__call_done(struct spr_lifecycle *l, struct spr__call *c, const struct s
         allocated(l, c, d, now);
         break;
     case SPR_DRIVER_WARM:
-        warmed(l, c, d, now);
+        if (c->piece)
+            warmed(l, c, d, now);
+        else
+            s->waits = c->warm;
         break;
     case SPR_DRIVER_ACTIVATE:
         s->tries = 0;
         s->serving = true;
+        spr__shard_wakes(s);
         spr__shard_change(l, s, SPR__EVENT_ACTIVATED, SPR_BECAUSE_WARMED, now, false);
         break;
     case SPR_DRIVER_DRAIN:
@@ -582,11 +622,18 @@ static bool stands_alone(const struct spr__shard *s, const struct spr__piece *p)
 void spr__call_gave_up(struct spr_lifecycle *l, struct spr__call *c, struct spr_time now) {
     struct spr__shard *s = c->shard;
     struct spr__piece *p = spr__piece_find(s, c->piece);
+    uint64_t piece = c->piece;
+    int32_t warm = c->warm;
     int verb = c->verb;
     bool trim = c->trim;
     spr__call_drop(l, c);
     if (trim) /* it stays as large as it was until it is ready; the next plan sees that */
         return;
+    if (verb == SPR_DRIVER_WARM && (!piece || warm)) { /* who cannot wait that way serves: it costs more, and helps */
+        spr__shard_wakes(s);
+        spr__shard_drive(l, s, now);
+        return;
+    }
     if (verb == SPR_DRIVER_PROMOTE) {
         s->promote = false;
         spr__shard_change(l, s, SPR__EVENT_FAILED, SPR_BECAUSE_DRIVER_FAILED, now, false);

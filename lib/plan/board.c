@@ -132,6 +132,8 @@ static int load_shards(struct board *b, const spr_fleet *f) {
         struct board_shard *to = &b->shards[k];
         to->id = from->id;
         to->state = from->state;
+        to->warm = from->state == SPR_SHARD_SERVING ? SPR_WARM_ANY : from->warm;
+        to->wake_ns = from->wake_mono_ns;
         for (int32_t i = 0; i < b->r; i++) {
             int32_t r = f->inventory->resource[i];
             to->ready[i] = from->ready.of[r];

@@ -93,6 +93,38 @@ static int fill_defaults(const spr_context *ctx, struct spr_plan_opts *o) {
     return SPR_OK;
 }
 
+static bool good_cost(const struct spr_warm_cost *c) {
+    const double all[] = {c->resume_s, c->enter_s, c->memory_held, c->cpu_held};
+    for (size_t i = 0; i < SPR_ARRAY_LEN(all); i++)
+        if (!(all[i] >= 0 && all[i] <= LONGEST_S))
+            return false;
+    return true;
+}
+
+static int check_warm(const spr_context *ctx, const struct spr_plan_opts *o, int32_t hosts) {
+    const char *at = (const char *)o->warm;
+    if (!o->warm_count)
+        return SPR_OK;
+    if (!o->warm || o->warm_count != hosts)
+        return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts.warm: %lld elements, the fleet has %d hosts",
+                         (long long)o->warm_count, hosts);
+    for (int32_t h = 0; h < hosts; h++, at += o->warm->size) {
+        struct spr_warm_host w;
+        int rc = spr__opts_copy(ctx, "spr_warm_host", at, &w, sizeof w);
+        if (rc < 0)
+            return rc;
+        if (w.reserved || w.states & 1u << SPR_WARM_ANY || w.states >> SPR_WARM_STATE_END_)
+            return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts.warm: host %d has a state that is no spr_warm_state", h);
+        if (!(w.ready_s >= 0 && w.ready_s <= LONGEST_S))
+            return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts.warm: host %d: ready_s is below 0 or out of range", h);
+        for (int s = 0; s < SPR_WARM_STATE_END_; s++)
+            if (w.states >> s & 1 && !good_cost(&w.of[s]))
+                return spr__fail(ctx, SPR_E_ARG, "spr_plan_opts.warm: host %d, %s: a number is below 0 or out of range",
+                                 h, spr_warm_state_name(s));
+    }
+    return SPR_OK;
+}
+
 /* ---- collecting and checking the answer ---- */
 
 static int take_action(void *sink, const struct spr_action *action) {
@@ -174,27 +206,30 @@ static const char *objection(const spr_plan *p, const struct spr_action *a, cons
                              double *held) {
     const struct spr__fleet_inventory *inv = p->fleet->inventory;
     bool gives = a->kind == SPR_ACTION_SHRINK || a->kind == SPR_ACTION_RELEASE;
-    bool takes = !gives && a->kind != SPR_ACTION_PROMOTE;
+    bool alters = a->kind == SPR_ACTION_PROMOTE || a->kind == SPR_ACTION_WAIT; /* not how much is held */
+    bool takes = !gives && !alters;
     const struct spr_shard *shard = shard_of(p, a->shard, a->vm);
-    if (!finite_amounts(&a->amounts) || (a->kind != SPR_ACTION_PROMOTE && !gives && !more_than_none(&a->amounts)))
+    if (!finite_amounts(&a->amounts) || (takes && !more_than_none(&a->amounts)))
         return "an amount is missing, negative or not finite";
     if ((a->kind == SPR_ACTION_ALLOCATE) != (a->shard == 0))
         return "only an allocation is about a new shard";
     if (a->kind != SPR_ACTION_ALLOCATE && !shard)
         return "the VM has no such shard";
-    if ((gives || a->kind == SPR_ACTION_GROW) && shard->host != a->host)
+    if ((gives || a->kind == SPR_ACTION_GROW || a->kind == SPR_ACTION_WAIT) && shard->host != a->host)
         return "the shard is on another host";
     if (a->kind == SPR_ACTION_MERGE) {
         const struct spr_shard *into = shard_of(p, a->into, a->vm);
         if (!into || into == shard || into->host != a->host)
             return "the VM has no other shard there to merge into";
     }
+    if (a->warm < SPR_WARM_ANY || a->warm >= SPR_WARM_STATE_END_)
+        return "a shard cannot wait like that";
     if (takes && inv->vms[a->vm].replica == SPR_REPLICA_NEVER)
         return "the VM's owner does not allow replicas";
     if (takes &&
         (a->host == spr__fleet_vm_host(p->fleet, a->vm) || p->fleet->placement->host_state[a->host] != SPR_HOST_UP))
         return "the host is the VM's own or is not up";
-    for (int32_t i = 0; i < inv->R && a->kind != SPR_ACTION_PROMOTE; i++) {
+    for (int32_t i = 0; i < inv->R && !alters; i++) {
         int32_t r = inv->resource[i];
         double *sum = &held[a->host * inv->R + i];
         *sum += gives ? -a->amounts.of[r] : a->amounts.of[r];
@@ -259,6 +294,8 @@ int spr_planner_run(spr_planner *p, const spr_fleet *fleet, const spr_forecast *
     if (o.unkept_count && (!o.unkept || o.unkept_count != fleet->inventory->host_count))
         return spr__fail(p->ctx, SPR_E_ARG, "spr_plan_opts.unkept: %lld numbers, the fleet has %d hosts",
                          (long long)o.unkept_count, fleet->inventory->host_count);
+    if ((rc = check_warm(p->ctx, &o, fleet->inventory->host_count)) < 0)
+        return rc;
     spr_plan *plan = spr__alloc(p->ctx, 1, sizeof *plan);
     if (!plan)
         return spr__nomem(p->ctx);

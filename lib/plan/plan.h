@@ -19,6 +19,8 @@ struct board_shard {
     bool touched;       /* this plan changes it */
     double ready[SPR_RESOURCES_MAX], pending[SPR_RESOURCES_MAX], less[SPR_RESOURCES_MAX];
     double used[SPR_RESOURCES_MAX]; /* of the ready part, what serves now */
+    int32_t warm;                   /* spr_warm_state that it waits in, ANY = it does not wait */
+    int64_t wake_ns;                /* until then */
 };
 
 /*
@@ -121,6 +123,17 @@ void spr__need_guests(const struct board *b, const spr_forecast *f, int32_t h, i
 /* For how long the value rule keeps a level from now on, s; and the most it expects to need above the capacity. */
 void spr__need_outlook(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, double level, double *keep_s,
                        double *most);
+
+/* When a level above capacity x is needed, from `from_s` on (seconds from now). */
+struct need_when {
+    double onset_s; /* the first moment at which holding it pays by itself; the forecast's end where there is none */
+    double chance;  /* that it is needed by then */
+    double idle_s;  /* how long it is expected to be of no use before */
+};
+void spr__need_when(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, double x, double from_s,
+                    struct need_when *out);
+/* How the shards of host h's VMs wait warm: the new ones, and those that wait already (plan_warm.c). */
+int spr__warm_host(struct builtin *p, const spr_forecast *f, int32_t h);
 
 /* ---- actions ---- */
 #define NOTHING 1e-9 /* of a host */

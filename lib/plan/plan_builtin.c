@@ -92,6 +92,8 @@ static int builtin_plan(void *state, const struct spr_plan_input *in, const stru
                 continue;
             spr__need_host(p, in, h);
             rc = spr__fill_host(p, in, h, out);
+            if (rc == SPR_OK)
+                rc = spr__warm_host(p, in->hosts, h);
         }
     if (rc == SPR_OK)
         rc = tell_left_out(b, out);

@@ -233,3 +233,22 @@ void spr__need_outlook(const struct board *b, const spr_forecast *f, int32_t h, 
     for (int32_t k = 0; k < o.declared_count; k++)
         *most += o.declared[k].amount;
 }
+
+void spr__need_when(const struct board *b, const spr_forecast *f, int32_t h, int32_t i, double x, double from_s,
+                    struct need_when *out) {
+    struct outlook o = outlook_of(b, f, h, i);
+    double pays = o.price_held / o.price_unserved;
+    *out = (struct need_when){.onset_s = from_s};
+    for (int32_t j = 0; j < o.steps; j++) {
+        double from = fmax(from_s, j * o.step_s - o.off), to = (j + 1) * o.step_s - o.off;
+        if (to <= from)
+            continue;
+        double p = chance_needed(&o, j, x, j * o.step_s - o.off, 0);
+        out->onset_s = from;
+        out->chance = fmax(out->chance, p); /* needed in one step, needed in its neighbours: chances do not add up */
+        if (p > 0 && p >= pays)
+            return;
+        out->idle_s += (1 - out->chance) * (to - from);
+        out->onset_s = to;
+    }
+}

@@ -26,6 +26,7 @@ struct fake_shard {
     char vm[24], host[24];
     int32_t kind, piece_count;
     bool active, reserved;
+    int32_t warm; /* how it waits, as WARM asked */
     double ready[FAKE_R], drain[FAKE_R], used[FAKE_R];
     double warmness;
     uint64_t over; /* bit n % 64: growth n became ready or was given back; asking again changes nothing */
@@ -38,7 +39,7 @@ struct fake_call {
     bool fresh; /* has made a growth, or asks once more for one */
     bool late;  /* takes effect when it ends, not when it is accepted */
     uint64_t shard, piece, fence;
-    int32_t kind;
+    int32_t kind, warm;
     char vm[24], host[24];
     double amount[FAKE_R];
 };
@@ -204,6 +205,7 @@ static inline int fake_submit(void *state, const struct spr_driver_request *q, s
     c->piece = q->piece;
     c->fence = q->fence;
     c->kind = q->kind;
+    c->warm = q->warm;
     c->late = w->late;
     snprintf(c->vm, sizeof c->vm, "%s", q->vm ? q->vm : "");
     snprintf(c->host, sizeof c->host, "%s", q->host ? q->host : "");
@@ -272,7 +274,7 @@ static inline void fake_end(struct fake_world *w, struct fake_call *c, struct sp
         if (!s)
             c->outcome = SPR_FAILED, c->code = SPR_E_NOT_FOUND;
         else
-            s->warmness = warmness;
+            s->warmness = warmness, s->warm = c->piece && fake_any(s->ready) ? s->warm : c->warm;
     }
     for (int r = 0; p && r < FAKE_R; r++)
         d->amounts.of[r] = p->amount[r];

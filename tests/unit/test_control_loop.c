@@ -598,6 +598,87 @@ static void two_shards_become_one_without_a_gap(void **state) {
     end(&l);
 }
 
+/* ---- what the driver says it can ---- */
+
+static double said_allocate_s, lead_told;
+static int64_t reserved, warm_told;
+static int means_of(void *state, const char *host, struct spr_driver_capabilities *out) {
+    int rc = spr_sim_driver()->capabilities(state, host, out);
+    out->allocate_s = said_allocate_s;
+    out->warm_s = 8;
+    out->warm_states = 1u << SPR_WARM_SAVED | 1u << 31; /* and one that only a newer library knows */
+    out->warm[SPR_WARM_SAVED] = (struct spr_warm_cost){.resume_s = 0.8};
+    return rc;
+}
+static int counted_submit(void *state, const struct spr_driver_request *q, struct spr_time now, int64_t deadline,
+                          spr_ticket *out) {
+    reserved += q->verb == SPR_DRIVER_RESERVE;
+    return spr_sim_driver()->submit(state, q, now, deadline, out);
+}
+
+static int asks_plan(void *state, const struct spr_plan_input *in, const struct spr_plan_output *out) {
+    (void)out, (void)state;
+    lead_told = in->opts->lead_s;
+    warm_told = in->opts->warm_count;
+    assert_true(!warm_told || in->opts->warm[0].states == 1u << SPR_WARM_SAVED);
+    return merger_plan(state, in, out);
+}
+
+static void plan_once(struct loop *l, double lead_s, double allocate_s, int32_t reserve_first) {
+    struct spr_planner_ops planner = merger;
+    struct spr_driver_ops driver = *spr_sim_driver();
+    int merged = 0;
+    begin(l, SPR_AUTO, &reactive, false);
+    spr_controller_destroy(l->c);
+    planner.plan = asks_plan, said_allocate_s = allocate_s;
+    driver.capabilities = means_of, driver.submit = counted_submit;
+    struct spr_plan_opts plan = {.size = sizeof plan, .lead_s = lead_s};
+    struct spr_controller_opts o = {.size = sizeof o,
+                                    .source = &lens_ops,
+                                    .source_config = &l->lens,
+                                    .planner = &planner,
+                                    .planner_config = &merged,
+                                    .driver = &driver,
+                                    .driver_config = l->sim,
+                                    .automation = SPR_AUTO,
+                                    .plan = &plan,
+                                    .horizon = SPR_NONE,
+                                    .reserve_first = reserve_first};
+    assert_int_equal(spr_controller_create(l->ctx, &o, &l->c), SPR_OK);
+    assert_int_equal(spr_controller_step(l->c, at_s(0)), SPR_OK);
+    busy(l);
+    pass(l, 180);
+    end(l);
+}
+
+/* Where the operator said nothing, plans count with what the driver has measured, from the first one on. */
+static void what_the_driver_measured_reaches_the_plan(void **state) {
+    (void)state;
+    struct loop l;
+    plan_once(&l, 0, 0.5, 0);
+    assert_true(lead_told == 1.5 * 8.5);
+    assert_int_equal(warm_told, HOSTS);
+    plan_once(&l, 45, 0.5, 0);
+    assert_true(lead_told == 45);
+    plan_once(&l, 0, 0, 0); /* half of it is not known yet */
+    assert_true(lead_told == 300);
+}
+
+static void replicas_are_reserved_first_where_that_is_asked_for(void **state) {
+    (void)state;
+    struct loop l;
+    plan_once(&l, 0, 0.5, reserved = 0);
+    assert_int_equal(reserved, 0);
+    plan_once(&l, 0, 0.5, 1);
+    assert_int_equal(reserved, 2);
+    begin(&l, SPR_AUTO, &reactive, false);
+    struct spr_controller_opts o = {
+        .size = sizeof o, .source = &lens_ops, .source_config = &l.lens, .reserve_first = 2};
+    spr_controller *c = NULL;
+    assert_int_equal(spr_controller_create(l.ctx, &o, &c), SPR_E_ARG);
+    end(&l);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(demand_is_primary_and_shards_or_the_system_swings),
@@ -612,6 +693,8 @@ int main(void) {
         cmocka_unit_test(the_class_changes_the_method),
         cmocka_unit_test(a_backend_thread_wakes_the_controller),
         cmocka_unit_test(two_shards_become_one_without_a_gap),
+        cmocka_unit_test(what_the_driver_measured_reaches_the_plan),
+        cmocka_unit_test(replicas_are_reserved_first_where_that_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -76,14 +76,14 @@ class Controller(Maker):
                  router: Union[Router, Table, None] = None, forecaster: Union[ForecasterMethod, Table, str, None] = None,
                  planner: Union[PlannerMethod, Table, None] = None, store: Union[Store, Table, None] = None,
                  plan: Optional[PlanOpts] = None, automation: Automation = Automation.ADVISE, horizon: int = 0,
-                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0, joint: int = 0, calendar: Optional[Calendar] = None,
-                 event: Optional[Callable[[LifecycleEvent], object]] = None) -> None:
+                 history_steps: int = 0, refit_s: float = 0.0, fence: int = 0, joint: int = 0, reserve_first: int = 0,
+                 calendar: Optional[Calendar] = None, event: Optional[Callable[[LifecycleEvent], object]] = None) -> None:
         self._p = None
         keep: list[Any] = []
         plan_c = None if plan is None else write(plan, keep)
         keep.append(plan_c)
         opts = options("spr_controller_opts", keep, plan=plan_c, automation=automation, horizon=horizon,
-                       history_steps=history_steps, refit_s=refit_s, fence=fence, joint=joint)
+                       history_steps=history_steps, refit_s=refit_s, fence=fence, joint=joint, reserve_first=reserve_first)
         if calendar is not None:
             opts.calendar = calendar._ptr
         if isinstance(forecaster, str):

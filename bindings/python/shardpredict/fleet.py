@@ -7,7 +7,7 @@ from typing import Any, Optional, TypeVar
 
 from ._base import Amounts, Maker, Product, Time, blank, c_time, read, struct, write
 from ._core import ffi, lib
-from ._enums import ErrorCode, HostState, ReplicaPolicy, ShardKind, ShardState
+from ._enums import ErrorCode, HostState, ReplicaPolicy, ShardKind, ShardState, WarmState
 from .context import Context
 
 T = TypeVar("T")
@@ -68,6 +68,8 @@ class Shard:
     used: Amounts = Amounts()
     warmness: float = 0.0
     ready_mono_ns: int = 0
+    wake_mono_ns: int = 0
+    warm: WarmState = WarmState.ANY
 
 
 @struct("spr_declared")

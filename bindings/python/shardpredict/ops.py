@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ._base import Amounts, Time, struct
 from ._core import ffi, lib
-from ._enums import DriverVerb, Outcome, ShardKind, ShardState, SourceVerb
+from ._enums import DriverVerb, Outcome, ShardKind, ShardState, SourceVerb, WarmState
 from .context import Context
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class DriverRequest:
     vm: Optional[str]
     host: Optional[str]
     amounts: Amounts
+    warm: WarmState = WarmState.ANY
 
 
 @struct("spr_observed_shard")
@@ -137,10 +138,21 @@ class DriverCompletion:
     text: Optional[str] = None
 
 
+@struct("spr_warm_cost")
+@dataclasses.dataclass(slots=True)
+class WarmCost:
+    """What it costs to wait warm in one way."""
+
+    resume_s: float = 0.0
+    enter_s: float = 0.0
+    memory_held: float = 0.0
+    cpu_held: float = 0.0
+
+
 @struct("spr_driver_capabilities")
 @dataclasses.dataclass(slots=True)
 class DriverCapabilities:
-    """What a host can do; bit v of `verbs`: verb v works there."""
+    """What a host can do; bit v of `verbs`: verb v works there; bit s of `warm_states`: a shard can wait in `WarmState` s, at warm[s]."""
 
     verbs: int
     replica: int = 1
@@ -150,6 +162,8 @@ class DriverCapabilities:
     missing: Optional[str] = None
     unkept: int = 0
     unkept_why: Optional[str] = None
+    warm_states: int = 0
+    warm: tuple[WarmCost, ...] = ()
 
 
 class Driver(Waiting):

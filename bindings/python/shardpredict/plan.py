@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 from ._base import Amounts, Maker, Product, blank, c_text, read, struct, write
 from ._core import ffi, lib
-from ._enums import ActionKind, Because
+from ._enums import ActionKind, Because, WarmState
 from .context import Context
 from .fleet import Fleet
 from .forecast import Forecast
@@ -67,6 +67,10 @@ class Action:
     threshold: float = 0.0
     forecast: float = 0.0
     held_back: Because = Because.NONE
+    warm: WarmState = WarmState.ANY
+    wake_mono_ns: int = 0
+    need_mono_ns: int = 0
+    resume_s: float = 0.0
 
 
 @struct("spr_infeasible")

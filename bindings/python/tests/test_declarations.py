@@ -15,9 +15,9 @@ ROOT = os.environ["SPR_SOURCE_ROOT"]
 MAPS = {"lib/shardpredict.map": _core, "lib/io/shardpredict-io.map": _io, "lib/backends/sim/shardpredict-sim.map": _sim}
 
 # Fields that a dataclass leaves out: sizes, padding, counts beside a sequence, and what only C can be given.
-LEFT_OUT = {"size", "reserved", "observed_count", "usage_count"}
+LEFT_OUT = {"size", "reserved", "reserved2", "observed_count", "usage_count"}
 LEFT_OUT_OF = {"spr_plan_opts": {"under_covered", "under_covered_count", "classes", "class_count",
-                                 "unkept", "unkept_why", "unkept_count"},
+                                 "unkept", "unkept_why", "unkept_count", "warm", "warm_count"},
                "spr_planner_config": {"reserve", "reserve_count", "given", "user"},
                "spr_scenario": {"fleet", "tuned_thresholds", "tuned_threshold_count", "tuned_holds_s", "tuned_hold_count"}}
 

@@ -49,11 +49,13 @@ struct spr_driver_request {
     int32_t verb;               /**< ::spr_driver_verb */
     int32_t kind;               /**< ::spr_shard_kind */
     uint64_t shard;             /**< shard id; 0 for OBSERVE (all shards) */
-    uint64_t piece;             /**< ALLOCATE, WARM and RESIZE: which growth of the shard this is, from 1; DRAIN: a number of its own; RELEASE: that pending growth, 0 = the whole shard */
+    uint64_t piece;             /**< ALLOCATE, WARM and RESIZE: which growth of the shard this is, from 1; WARM: 0 = what is ready shall wait as `warm` says; DRAIN: a number of its own; RELEASE: that pending growth, 0 = the whole shard */
     uint64_t fence;             /**< fencing number of the controller */
     const char *vm;             /**< VM it serves */
     const char *host;           /**< host it is on */
     struct spr_amounts amounts; /**< RESERVE, ALLOCATE, RESIZE: of this piece; DRAIN: how much less */
+    int32_t warm;               /**< WARM: ::spr_warm_state that it is to wait in; asked again with another one, it changes to that. ANY = the driver's own */
+    int32_t reserved;           /**< 0 */
 };
 
 /** A shard as the driver sees it. */
@@ -87,7 +89,7 @@ struct spr_driver_completion {
 
 /** What a host can do. */
 struct spr_driver_capabilities {
-    size_t size;            /**< sizeof this struct, set by the caller */
+    size_t size;            /**< sizeof this struct, set by the caller; fields past it are not written */
     uint64_t verbs;         /**< bit v: verb v works there */
     int32_t replica;        /**< 1: replica shards */
     int32_t headroom;       /**< 1: headroom shards */
@@ -97,6 +99,9 @@ struct spr_driver_capabilities {
     uint32_t unkept;        /**< bit r: amounts of resource r cannot be kept there: a shard could use more than it was given */
     uint32_t reserved;      /**< 0 */
     const char *unkept_why; /**< what is missing for that and what to do, or NULL; lives until the next capabilities */
+    uint32_t warm_states;   /**< bit s: a warm shard can wait there in ::spr_warm_state s; 0 = it cannot be told how */
+    int32_t reserved2;      /**< 0 */
+    struct spr_warm_cost warm[SPR_WARM_STATES_MAX]; /**< by ::spr_warm_state, where its bit is set */
 };
 
 /** The table. */

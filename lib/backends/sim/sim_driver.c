@@ -172,8 +172,8 @@ static int begin(struct sim *s, const struct spr_driver_request *q, int32_t slot
         call->due += duration_ns(s, s->config.allocate_s, q->shard, q->piece);
         return add_piece(s, d, q);
     case SPR_DRIVER_WARM:
-        if (!p)
-            return ended(d, q->piece) ? SPR_OK : SPR_E_NOT_FOUND;
+        if (!p) /* without a number: to wait in another way, of which there is only one here */
+            return !q->piece || ended(d, q->piece) ? SPR_OK : SPR_E_NOT_FOUND;
         call->due += duration_ns(s, s->config.warm_s, q->shard, q->piece + UINT64_C(1000000));
         return SPR_OK;
     case SPR_DRIVER_ACTIVATE:
@@ -398,7 +398,8 @@ static int driver_cancel(void *state, spr_ticket ticket) {
 
 static int driver_capabilities(void *state, const char *host, struct spr_driver_capabilities *out) {
     struct sim *s = state;
-    if (!out || out->size < sizeof *out || spr_fleet_find_host(s->fleet, host) < 0)
+    const size_t least = offsetof(struct spr_driver_capabilities, unkept); /* how shards wait is nothing of ours */
+    if (!out || out->size < least || spr_fleet_find_host(s->fleet, host) < 0)
         return SPR_E_NOT_FOUND;
     out->verbs = ((UINT64_C(1) << SPR_DRIVER_VERB_END_) - 2) & ~(UINT64_C(1) << SPR_DRIVER_MIGRATE) &
                  ~(UINT64_C(1) << SPR_DRIVER_PROMOTE);

@@ -6,7 +6,7 @@
  *   options: warm (paused, saved, running), owner, pool, probe, kernel-arg (several), lease, idle, boot, deadline, ttl,
  *   hold (0, 1), trial (0, 1), limit-net (on, off), seed-image, vf-network, partition
  *
- *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY [NET-RX NET-TX]    kind is a replica; headroom:VERB is about headroom
+ *   VERB SHARD PIECE FENCE VM HOST CPU MEMORY [NET-RX NET-TX [WARM]]    kind is a replica; headroom:VERB is about headroom
  *   observe FENCE | capabilities HOST
  *   arm N early|late        in the build that sees the driver's inside: the next request stops this process (SIGSTOP)
  * at the driver's Nth act, before the time since the last check is looked at, or after it
@@ -128,16 +128,21 @@ static void do_one(const struct spr_driver_ops *ops, void *state, const struct s
 }
 
 static void do_line(const struct spr_driver_ops *ops, void *state, char *line) {
-    char verb[64] = "", vm[128] = "", host[256] = "";
+    char verb[64] = "", vm[128] = "", host[256] = "", warm[16] = "";
     unsigned long long shard = 0, piece = 0, fence = 0;
     struct spr_driver_request q = {.size = sizeof q};
     struct spr_driver_capabilities c = {.size = sizeof c};
-    int n =
-        sscanf(line, "%63s %llu %llu %llu %127s %255s %lf %lf %lf %lf", verb, &shard, &piece, &fence, vm, host,
-               &q.amounts.of[SPR_CPU], &q.amounts.of[SPR_MEMORY], &q.amounts.of[SPR_NET_RX], &q.amounts.of[SPR_NET_TX]);
+    int n = sscanf(line, "%63s %llu %llu %llu %127s %255s %lf %lf %lf %lf %15s", verb, &shard, &piece, &fence, vm, host,
+                   &q.amounts.of[SPR_CPU], &q.amounts.of[SPR_MEMORY], &q.amounts.of[SPR_NET_RX],
+                   &q.amounts.of[SPR_NET_TX], warm);
     if (sscanf(line, "capabilities %255s", host) == 1) {
         int rc = ops->capabilities(state, host, &c);
-        printf("{\"code\": %d, \"allocate_s\": %g, \"warm_s\": %g, \"missing\": ", rc, c.allocate_s, c.warm_s);
+        printf("{\"code\": %d, \"allocate_s\": %g, \"warm_s\": %g, \"warm\": {", rc, c.allocate_s, c.warm_s);
+        for (int s = 0, any = 0; s < SPR_WARM_STATE_END_; s++)
+            if (c.warm_states >> s & 1)
+                printf("%s\"%s\": [%g, %g, %g, %g]", any++ ? ", " : "", spr_warm_state_name(s), c.warm[s].resume_s,
+                       c.warm[s].enter_s, c.warm[s].memory_held, c.warm[s].cpu_held);
+        printf("}, \"missing\": ");
         quoted(c.missing);
         printf(", \"unkept\": %u, \"unkept_why\": ", c.unkept);
         quoted(c.unkept_why);
@@ -150,6 +155,9 @@ static void do_line(const struct spr_driver_ops *ops, void *state, char *line) {
         arm(acts, verb);
         return;
     }
+    for (int s = 0; s < SPR_WARM_STATE_END_; s++)
+        if (!strcmp(warm, spr_warm_state_name(s)))
+            q.warm = s;
     q.kind = strncmp(verb, "headroom:", 9) ? SPR_SHARD_REPLICA : SPR_SHARD_HEADROOM;
     q.verb = verb_of(q.kind == SPR_SHARD_HEADROOM ? verb + 9 : verb);
     if (q.verb == SPR_DRIVER_OBSERVE)

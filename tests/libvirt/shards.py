@@ -21,7 +21,7 @@ class Drive:
         line = f"observe {fence}" if verb == "observe" else f"capabilities {self.host}" if verb == "capabilities" else (
             f"{verb} {shard} {piece} {fence} {other.get('vm', self.vm)} {other.get('host', self.host)} "
             f"{self.cpu if cpu is None else cpu} {(self.mib if mib is None else mib) << 20} "
-            f"{other.get('net', self.net)} {other.get('net', self.net)}")
+            f"{other.get('net', self.net)} {other.get('net', self.net)} {other.get('warm', '')}")
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 

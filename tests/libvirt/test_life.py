@@ -82,6 +82,47 @@ def a_life(t, l, d, shard, warm):
     return a["ms"] + w["ms"], v["ms"]
 
 
+def waiting(t, l, d):
+    """Asked for in the request, changed while it waits, asked twice; what each way back takes is kept under its own name."""
+    name, shard = SHARD.format(7), 7
+    looks = {"paused": "paused", "saved": "shut off", "running": "running"}
+    for verb in ("reserve", "allocate"):
+        t.check(f"waiting: {verb}", done(d(verb, shard, 1)))
+    a = d("warm", shard, 1, warm="saved")
+    t.check("waiting: saved, because the request says so", done(a) and l.domains("hv2").get(name) == "shut off" and a["warmness"] >= 0.99, a)
+    boot, cold = float(meta(l, name)["boot-s"]), d("capabilities")["warm"]
+    t.check("waiting: what was not measured is no slower than a boot", cold["saved"][0] == cold["paused"][0] > 0, cold)
+    times = {}
+    for warm in ("paused", "saved", "running", "paused", "running", "saved"):
+        a = d("warm", shard, 0, warm=warm)
+        t.check(f"waiting: now {warm}", done(a) and l.domains("hv2").get(name) == looks[warm] and meta(l, name)["warm"] == warm,
+                (a, l.domains("hv2").get(name), meta(l, name)))
+        times.setdefault(warm, []).append(round(a["ms"]))
+        b = d("warm", shard, 0, warm=warm)
+        t.check(f"waiting: {warm} twice is {warm} once", done(b) and b["ms"] < max(500, a["ms"]), (a, b))
+        limit = 5000 if warm == "running" else 50000
+        t.check(f"waiting: {warm} has its CPU", quota(l, name) == limit or warm == "saved", quota(l, name))
+    s = d.shards()[shard]
+    t.check("waiting: it is warm all the time", s["state"] == "warm" and s["ready"] == 0.5, s)
+    m = meta(l, name)
+    t.check("waiting: coming back from disk is a restore and no boot", float(m["boot-s"]) == boot and 0 < float(m["restore-s"]) < boot, m)
+    with drive(l, shard, fence=2, owner="restarted") as e:
+        e("observe")
+        c = e("capabilities")
+        same = lambda a, b: a > 0 and abs(a - b) <= 1e-4 * b
+        t.check("waiting: a controller that has just started knows what was measured there", same(c["warm"]["saved"][0], float(m["restore-s"]))
+                and same(c["warm_s"], boot) and same(c["allocate_s"], float(m["allocate-s"])), (c, m))
+        a = e("activate", shard)
+        t.check("waiting: serves from where it was", done(a) and l.http(address(shard))[0] == 200 and quota(l, name) == 50000, (a, quota(l, name)))
+        b = e("warm", shard, 0, warm="saved")
+        t.check("waiting: what serves is not laid down", not done(b) and l.domains("hv2").get(name) == "running", b)
+        c = e("capabilities")
+        t.check("waiting: each way has its price", c["warm"]["paused"][2:] == [1, 0] and c["warm"]["saved"][2:] == [0, 0] and
+                c["warm"]["running"][2:] == [1, 0.1], c)
+        t.note(f"waiting: ms into each state {times}, figures now {c}")
+        t.check("waiting: released", done(e("release", shard)) and name not in l.domains("hv2"))
+
+
 def growing(t, l, d):
     """Live limits, and numbers that were used up."""
     name = SHARD.format(9)
@@ -106,7 +147,7 @@ def fences(t, l, d):
     """Somebody with a higher number takes the host over; a restarted controller finds what is there."""
     with drive(l, 9, fence=7, owner="second") as e:
         found = e.shards()
-        t.check("fences: a new controller finds the shard", found.get(9, {}).get("state") == "serving" and found[9]["fence"] == 1, found)
+        t.check("fences: a new controller finds the shard", found.get(9, {}).get("state") == "serving" and found[9]["fence"] == 2, found)
         a = e("adopt", 9)
         t.check("fences: and adopts it", done(a) and e.shards()[9]["fence"] == 7, a)
         a = d("resize", 9, 20, cpu=0.1, mib=8)
@@ -198,7 +239,9 @@ def test(t, l):
         with drive(l, shard, warm=warm, owner="first") as d:
             cold, quick = a_life(t, l, d, shard, warm)
             t.check(f"{warm}: answers sooner than from cold", quick < cold, (quick, cold))
-    with drive(l, 9, owner="first") as d:
+    with drive(l, 7, owner="first") as d:
+        waiting(t, l, d)
+    with drive(l, 9, fence=2, owner="restarted") as d:
         growing(t, l, d)
         fences(t, l, d)
     with drive(l, 5, fence=8, owner="third") as d:

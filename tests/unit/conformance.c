@@ -371,6 +371,48 @@ static void capabilities_are_what_works(void **state) {
     give_back(r);
 }
 
+/* Where it can be told how to wait; the same twice is the same once, and it serves from each. */
+static void a_warm_shard_waits_as_it_is_told(void **state) {
+    struct run *r = *state;
+    struct spr_driver_capabilities c = {.size = sizeof c};
+    size_t at = 0;
+    open_driver(r);
+    make_warm(r);
+    assert_int_equal(S->ops->capabilities(r->state, S->host, &c), SPR_OK);
+    assert_int_equal(c.warm_states & 1u << SPR_WARM_ANY, 0);
+    for (int32_t warm = SPR_WARM_ANY; warm < SPR_WARM_STATE_END_; warm++) {
+        struct spr_driver_request q = request(r, SPR_DRIVER_WARM, 0, 0);
+        q.warm = warm;
+        if (warm && !(c.warm_states >> warm & 1))
+            continue;
+        for (int twice = 0; twice < 2; twice++) {
+            assert_int_equal(submit(r, q, S->patience_s, &at), SPR_OK);
+            until_all(r);
+            assert_int_equal(r->asked[at].c.outcome, SPR_DONE);
+        }
+        sees(r, LOW, 0);
+        assert_true(c.warm[warm].memory_held >= 0 && c.warm[warm].memory_held <= 1);
+        assert_true(c.warm[warm].cpu_held >= 0 && c.warm[warm].cpu_held <= 1);
+    }
+    assert_int_equal(does(r, SPR_DRIVER_ACTIVATE, 0, 0), SPR_OK);
+    sees(r, LOW, 0);
+    give_back(r);
+}
+
+/* A caller that was built before shards could be told how to wait has a shorter struct. */
+static void an_older_caller_gets_what_it_has_room_for(void **state) {
+    struct run *r = *state;
+    struct spr_driver_capabilities c;
+    memset(&c, 0x5a, sizeof c);
+    c.size = offsetof(struct spr_driver_capabilities, unkept);
+    open_driver(r);
+    assert_int_equal(S->ops->capabilities(r->state, S->host, &c), SPR_OK);
+    assert_int_equal(c.size, offsetof(struct spr_driver_capabilities, unkept));
+    assert_int_equal(c.replica, 1);
+    assert_int_equal(c.warm_states, 0x5a5a5a5a);
+    close_driver(r);
+}
+
 /* A hold is ready as soon as it is committed. */
 static void headroom_needs_no_warming(void **state) {
     struct run *r = *state;
@@ -511,6 +553,8 @@ int conform(struct stand *stand) {
         TEST(what_is_not_there_is_said_so),
         TEST(what_cannot_be_is_refused_with_a_reason),
         TEST(capabilities_are_what_works),
+        TEST(a_warm_shard_waits_as_it_is_told),
+        TEST(an_older_caller_gets_what_it_has_room_for),
         TEST(headroom_needs_no_warming),
         TEST(a_lower_fence_is_refused),
         TEST(an_old_controller_is_fenced_by_what_is_on_the_host),

@@ -267,6 +267,7 @@ static struct lv_act *act_new(struct driver *s, const struct spr_driver_request 
     a->kind = q->kind;
     a->piece = q->piece;
     a->amounts = q->amounts;
+    a->warm = q->warm;
     a->first = !known_find(s, q->shard);
     if ((*code = ask_identity(s, a, q)) == SPR_OK)
         return a;
@@ -301,6 +302,8 @@ static int observe(struct driver *s, struct spr_time now, int64_t deadline, spr_
 static const char *wrong(const struct spr_driver_request *q) {
     if (!q->shard || !q->vm || !*q->vm || !q->host || !*q->host)
         return "a request needs a shard, its VM and its host";
+    if (q->warm < SPR_WARM_ANY || q->warm >= SPR_WARM_STATE_END_)
+        return "a warm shard cannot wait like that";
     for (int r = 0; r < SPR_RESOURCES_MAX; r++)
         if (!(q->amounts.of[r] >= 0) || isinf(q->amounts.of[r]))
             return "an amount is below 0 or no number";
@@ -525,11 +528,33 @@ static void add_missing(char *text, size_t room, const char *what, const char *w
     snprintf(text + n, room - n, "%s%s%s%s", n ? "; " : "", what, why && *why ? ": " : "", why ? why : "");
 }
 
+/* How shards wait on a host, by what was measured there; what never was is no slower than a boot. */
+static void tell_warm(const struct lv_facts *f, struct spr_driver_capabilities *out) {
+    double paused = f->resume_s > 0 ? f->resume_s : f->boot_s, saved = f->restore_s > 0 ? f->restore_s : f->boot_s;
+    double idle = f->idle_s > 0 ? f->idle_s : f->boot_s;
+    out->warm_states = 1u << SPR_WARM_PAUSED | 1u << SPR_WARM_SAVED | 1u << SPR_WARM_RUNNING;
+    out->warm[SPR_WARM_PAUSED] = (struct spr_warm_cost){.resume_s = paused, .memory_held = 1};
+    out->warm[SPR_WARM_SAVED] = (struct spr_warm_cost){.resume_s = saved, .enter_s = f->save_s};
+    out->warm[SPR_WARM_RUNNING] = (struct spr_warm_cost){.resume_s = idle, .memory_held = 1, .cpu_held = LV_IDLE_SHARE};
+}
+
+static void tell_means(struct driver *s, int32_t i, struct spr_driver_capabilities *out);
+
 static int driver_capabilities(void *state, const char *host, struct spr_driver_capabilities *out) {
     struct driver *s = state;
     int32_t i = host ? lv_host_find(s->d->v, host) : -1;
-    if (!out || out->size < sizeof *out || i < 0)
+    struct spr_driver_capabilities all = {0};
+    if (!out || out->size < offsetof(struct spr_driver_capabilities, unkept) || i < 0)
         return SPR_E_NOT_FOUND;
+    tell_means(s, i, &all);
+    all.size = out->size < sizeof all ? out->size : sizeof all; /* an older caller's is shorter */
+    size_t given = out->size;
+    memcpy(out, &all, all.size);
+    out->size = given;
+    return SPR_OK;
+}
+
+static void tell_means(struct driver *s, int32_t i, struct spr_driver_capabilities *out) {
     struct lv_facts f;
     pthread_mutex_lock(&s->d->lock);
     f = s->d->host[i].facts;
@@ -561,7 +586,7 @@ static int driver_capabilities(void *state, const char *host, struct spr_driver_
     out->allocate_s = f.allocate_s;
     out->warm_s = f.boot_s + (s->d->o.warm == SPR_LIBVIRT_WARM_SAVED ? f.save_s : 0);
     out->missing = m[0] ? m : NULL;
-    return SPR_OK;
+    tell_warm(&f, out);
 }
 
 static const struct spr_async_ops waiting = {

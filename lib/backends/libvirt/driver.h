@@ -39,7 +39,7 @@ struct lv_facts {
     bool partition_there;              /* a domain was started in it */
     char pool_why[LV_TEXT], vf_why[LV_TEXT], quota_why[LV_TEXT], bandwidth_why[LV_TEXT];
     char unsure[LV_TEXT]; /* why it could not be found out, "" = it was, or was not tried */
-    double allocate_s, boot_s, save_s, resume_s, restore_s; /* smoothed, 0 = not yet */
+    double allocate_s, boot_s, save_s, resume_s, restore_s, idle_s; /* smoothed, 0 = not yet; idle: from running idle */
 };
 
 /* The seat as this driver has it on a host. Touched on that host's act lane only. */
@@ -101,6 +101,15 @@ struct lv_home {
 };
 
 /* ---- one request ---- */
+
+/* How a guest was brought to run. */
+enum lv_woke {
+    LV_WOKE_NOT, /* it ran, or nobody knows for how long it had been on its way */
+    LV_WOKE_RESUMED,
+    LV_WOKE_RESTORED, /* from its saved image */
+    LV_WOKE_BOOTED,
+    LV_WOKE_IDLE /* it ran idle */
+};
 
 /* A disk of the primary that the replica writes to. */
 struct lv_base {
@@ -167,6 +176,8 @@ struct lv_act {
     int64_t began_ns, step_ns, idle_ns;
     uint64_t moved, arrived; /* packets sent and got */
     double booted_s;         /* from the start to the first answer */
+    int32_t warm;            /* WARM: enum spr_warm_state that was asked for */
+    int32_t woke;            /* enum lv_woke */
     double lowered;          /* share of the shard's CPU that a drain leaves it */
     void *ahead;             /* struct lv_ahead: what is read ahead */
     /* migrating */

@@ -198,5 +198,7 @@ void lv_allocate(struct lv_act *a, virConnectPtr conn) {
         return;
     p = lv_meta_piece(&a->meta, a->piece);
     a->held = p ? p->amounts : a->amounts;
-    lv_measured(a, &lv_here(a)->facts.allocate_s, (double)(lv_clock_ns() - a->began_ns) * 1e-9);
+    a->meta.allocate_s = (double)(lv_clock_ns() - a->began_ns) * 1e-9;
+    lv_measured(a, &lv_here(a)->facts.allocate_s, a->meta.allocate_s);
+    lv_meta_save(a, conn); /* for whoever comes after us */
 }

@@ -144,12 +144,29 @@ static int read_other(struct lv_driver *d, virDomainPtr dom, struct lv_seen *out
     return is == 2;
 }
 
+/* What an earlier controller measured on this host stands in its shards' metadata. */
+static void learn(struct lv_driver *d, struct lv_facts *f, const struct lv_shard_meta *m) {
+    struct {
+        double *fact, seen;
+    } all[] = {{&f->allocate_s, m->allocate_s},
+               {&f->boot_s, m->boot_s},
+               {&f->save_s, m->save_s},
+               {&f->resume_s, m->resume_s},
+               {&f->restore_s, m->restore_s}};
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!(*all[i].fact > 0) && all[i].seen > 0)
+            *all[i].fact = all[i].seen;
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* 1: *out is filled. 0: none of ours. */
 static int read_one(struct lv_driver *d, struct lv_driver_host *h, virDomainPtr dom, struct lv_seen *out) {
     struct lv_shard_meta m = {0};
     char why[LV_WHY] = "";
     int rc = lv_meta_read(dom, &m, why);
     if (rc == SPR_OK) {
+        learn(d, &h->facts, &m);
         rc = read_shard(d->v, h, dom, &m, out);
         lv_meta_clear(&m);
         return rc < 0 ? rc : 1;

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The decision per packet; see decide.h. Steps of a burst: read all, look all keys up at once, decide, rewrite. */
+#include "decide.h"
+
+#include "fragments.h"
+#include "pending.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINGER_TICKS = 5, PENDING_MS = 4000 };
+enum { PENDING_PRIMARY = 0 }; /* in the filter: the first decision was "primary", whoever that is now */
+
+/* One packet on its way through the steps. */
+struct item {
+    struct dp_packet p;
+    const struct dp_service *service;
+    uint64_t key4, hash; /* hash: of the pending filter */
+    struct dp_key6 key6;
+    uint32_t value, slot;
+    uint16_t backend; /* the decision */
+    uint8_t verdict;
+    bool wanted, hashed; /* its key is to be looked up; hash is made */
+};
+
+static inline unsigned tick_of(const struct dp_snapshot *s, uint64_t now_ms) { return now_ms / s->tick_ms & 255; }
+static inline void event(struct dp_worker *w, enum dp_event e) { w->counters.event[e]++; }
+
+/* ---- keys ---- */
+
+static void make_key(struct item *it) {
+    uint32_t source;
+    if (it->p.ip == 4) {
+        memcpy(&source, it->p.source, 4);
+        it->key4 = dp_key4(source, it->p.source_port, it->service->front);
+        return;
+    }
+    memcpy(it->key6.source, it->p.source, 16);
+    it->key6.port = it->p.source_port;
+    it->key6.frontend = it->service->front;
+    it->key6.zero = 0;
+}
+
+static uint64_t hash_of(struct dp_worker *w, struct item *it) {
+    if (!it->hashed)
+        it->hash = it->p.ip == 4 ? dp_hash8(&w->key, it->key4) : dp_hash_bytes(&w->key, &it->key6, sizeof it->key6);
+    it->hashed = true;
+    return it->hash;
+}
+
+static void look_up_one(struct dp_worker *w, struct item *it) {
+    uint64_t hash;
+    if (it->p.ip == 4)
+        dp_flow_lookup4(w->ip4, &it->key4, 1, &hash, &it->value, &it->slot);
+    else
+        dp_flow_lookup6(w->ip6, &it->key6, 1, &hash, &it->value, &it->slot);
+}
+
+static struct dp_flow_table *table_of(struct dp_worker *w, const struct item *it) {
+    return it->p.ip == 4 ? w->ip4 : w->ip6;
+}
+
+/* ---- flows ---- */
+
+static void forget(struct dp_worker *w, struct item *it) {
+    struct dp_service_counters *c = &w->by_front[it->service->front];
+    if (dp_flow_state(it->value) != DP_FLOW_LEARNED && c->flows)
+        c->flows--;
+    dp_flow_erase(table_of(w, it), it->slot);
+    it->value = 0;
+    w->stale = true;
+}
+
+/* Enter a flow. A full table is the primary's burden, and counted. */
+static bool enter(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint16_t backend, unsigned state,
+                  uint64_t now_ms) {
+    unsigned generation = backend ? s->backends[backend].generation : 0;
+    uint32_t value = dp_flow_value(backend, state, tick_of(s, now_ms), generation);
+    uint64_t hash;
+    uint32_t none, slot;
+    if (it->p.ip == 4) {
+        dp_flow_lookup4(w->ip4, &it->key4, 1, &hash, &none, &slot);
+        slot = dp_flow_insert4(w->ip4, it->key4, hash, value);
+    } else {
+        dp_flow_lookup6(w->ip6, &it->key6, 1, &hash, &none, &slot);
+        slot = dp_flow_insert6(w->ip6, &it->key6, hash, value);
+    }
+    w->stale = true;
+    if (slot == UINT32_MAX) {
+        event(w, DP_EV_TABLE_FULL);
+        return false;
+    }
+    event(w, state == DP_FLOW_LEARNED ? DP_EV_LEARNED : DP_EV_FLOW_NEW);
+    w->by_front[it->service->front].flows += state != DP_FLOW_LEARNED;
+    return true;
+}
+
+static bool has_room(struct dp_worker *w, struct item *it) {
+    const struct dp_flow_table *t = table_of(w, it);
+    if (w->by_front[it->service->front].flows >= it->service->flows_most) {
+        event(w, DP_EV_SERVICE_FULL);
+        return false;
+    }
+    /* Refused at the SYN, long before an insert could fail: a connection is never begun that cannot be remembered. */
+    if (dp_flow_count(t) * 16 >= dp_flow_capacity(t) * 13) {
+        event(w, DP_EV_TABLE_FULL);
+        return false;
+    }
+    return true;
+}
+
+/* A new flow's backend: by the table while the service spills, else the primary (0). */
+static uint16_t pick(struct dp_worker *w, struct item *it) {
+    const struct dp_service *v = it->service;
+    if (!v->rows || v->mode == DP_MODE_NORMAL)
+        return 0;
+    uint16_t backend = v->rows[(uint32_t)((hash_of(w, it) >> 32) * DP_ROWS >> 32)];
+    return backend && has_room(w, it) ? backend : 0;
+}
+
+static bool lives(const struct dp_snapshot *s, uint16_t backend) {
+    return backend && backend < s->backend_count && s->backends[backend].alive;
+}
+
+/* ---- decisions ---- */
+
+static void to_primary(struct item *it) {
+    it->backend = it->service->primary;
+    it->verdict = it->backend ? DP_PRIMARY : DP_DROP_NO_PRIMARY;
+}
+static void to_shard(struct item *it, uint16_t backend) {
+    it->backend = backend;
+    it->verdict = DP_SHARD;
+}
+
+/* A packet nobody knows: the primary's; on a shard's host it goes back there once; one of a pair goes by the table. */
+static void unknown(struct dp_worker *w, struct item *it) {
+    if (it->service->mode == DP_MODE_HOST) {
+        to_primary(it);
+        it->verdict = it->verdict == DP_PRIMARY ? DP_BOUNCE : it->verdict;
+        return;
+    }
+    uint16_t backend = it->service->miss_by_table ? pick(w, it) : 0;
+    backend ? to_shard(it, backend) : to_primary(it);
+}
+
+/* A new connection, decided by the table of this moment. */
+static void open_afresh(struct dp_worker *w, struct item *it, uint64_t now_ms) {
+    struct dp_service_counters *c = &w->by_front[it->service->front];
+    if (it->value) { /* addresses and ports of an older one */
+        event(w, DP_EV_FLOW_REUSED);
+        forget(w, it);
+    }
+    uint16_t backend = pick(w, it);
+    dp_pending_put(w->pending, hash_of(w, it), backend, now_ms);
+    c->opened++;
+    event(w, DP_EV_SYN);
+    if (!backend) {
+        to_primary(it);
+        return;
+    }
+    c->spilled++;
+    c->look_until_ms = now_ms + PENDING_MS;
+    event(w, DP_EV_SYN_SPILLED);
+    to_shard(it, backend);
+}
+
+/* Once decided, a SYN that is sent again gets the same answer, whatever the mode has become meanwhile. */
+static void open_flow(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    uint16_t before;
+    if (dp_flow_state(it->value) == DP_FLOW_CLOSING || !dp_pending_get(w->pending, hash_of(w, it), now_ms, &before) ||
+        (before != PENDING_PRIMARY && !lives(s, before))) {
+        open_afresh(w, it, now_ms);
+        return;
+    }
+    event(w, DP_EV_SYN_REPEATED);
+    w->by_front[it->service->front].repeated++;
+    w->by_front[it->service->front].look_until_ms = now_ms + PENDING_MS;
+    dp_pending_put(w->pending, hash_of(w, it), before, now_ms); /* as long as it is sent again, it is remembered */
+    before ? to_shard(it, before) : to_primary(it);
+}
+
+/* Its shard died: what its service wants. */
+static void orphan(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    enum dp_dead policy = it->service->dead;
+    event(w, DP_EV_FLOW_MOVED);
+    if (policy == DP_DEAD_REHASH) {
+        forget(w, it);
+        uint16_t backend = pick(w, it);
+        backend &&enter(w, s, it, backend, DP_FLOW_OPEN, now_ms) ? to_shard(it, backend) : to_primary(it);
+    } else if (policy == DP_DEAD_PRIMARY)
+        to_primary(it);
+    else
+        it->verdict = policy == DP_DEAD_RESET && it->p.kind == DP_KIND_TCP && !(it->p.tcp_flags & DP_RST)
+                          ? DP_REPLY
+                          : DP_DROP_DEAD;
+}
+
+/* A flow of ours: note that it lives, that it ends. */
+static void follow(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    uint16_t backend = (uint16_t)dp_flow_backend(it->value);
+    unsigned state = dp_flow_state(it->value), now = tick_of(s, now_ms);
+    if (state == DP_FLOW_LEARNED)
+        to_primary(it);
+    else if (!lives(s, backend) || s->backends[backend].generation != dp_flow_generation(it->value)) {
+        orphan(w, s, it, now_ms);
+        return;
+    } else
+        to_shard(it, backend);
+    if (it->p.kind == DP_KIND_ICMP_ERROR) {
+        event(w, DP_EV_ICMP_FLOW);
+        return;
+    }
+    unsigned age = now;
+    if (it->p.kind == DP_KIND_TCP && it->p.tcp_flags & (DP_FIN | DP_RST)) {
+        if (state == DP_FLOW_OPEN)
+            event(w, DP_EV_FLOW_END);
+        state = DP_FLOW_CLOSING;
+    }
+    if (age != dp_flow_age(it->value) || state != dp_flow_state(it->value))
+        dp_flow_set(table_of(w, it), it->slot, dp_flow_value(backend, state, age, dp_flow_generation(it->value)));
+}
+
+/* No flow of ours: the first packet after a spilled SYN makes one, the rest is the primary's. */
+static void first_after(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    uint16_t backend;
+    if (!dp_pending_get(w->pending, hash_of(w, it), now_ms, &backend) || backend == PENDING_PRIMARY) {
+        unknown(w, it);
+        return;
+    }
+    if (!lives(s, backend)) {
+        to_primary(it);
+        return;
+    }
+    if (it->p.kind == DP_KIND_ICMP_ERROR || it->p.tcp_flags & DP_RST) { /* belongs there, opens nothing */
+        to_shard(it, backend);
+        return;
+    }
+    w->by_front[it->service->front].answered++;
+    enter(w, s, it, backend, DP_FLOW_OPEN, now_ms) ? to_shard(it, backend) : to_primary(it);
+}
+
+/* Stays with the primary while it lives. A table that is filling is not filled with these. */
+static void learn(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    const struct dp_flow_table *t = table_of(w, it);
+    if (dp_flow_count(t) * 2 < dp_flow_capacity(t))
+        enter(w, s, it, 0, DP_FLOW_LEARNED, now_ms);
+    else
+        event(w, DP_EV_TABLE_FULL);
+    to_primary(it);
+}
+
+static void datagram(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    const struct dp_service *v = it->service;
+    if (now_ms < v->learn_until_ms) { /* it may be older than the spill: nobody can tell, so it stays */
+        learn(w, s, it, now_ms);
+        return;
+    }
+    uint16_t backend = pick(w, it);
+    w->by_front[v->front].opened++;
+    if (backend && enter(w, s, it, backend, DP_FLOW_OPEN, now_ms)) {
+        w->by_front[v->front].spilled++;
+        to_shard(it, backend);
+    } else if (v->rows && v->mode == DP_MODE_SPILL)
+        learn(w, s, it, now_ms); /* the primary's for as long as it lives, whatever the weights become */
+    else
+        unknown(w, it);
+}
+
+static void decide(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    bool tcp = it->p.kind == DP_KIND_TCP;
+    bool opens = tcp ? (it->p.tcp_flags & (DP_SYN | DP_ACK | DP_RST | DP_FIN)) == DP_SYN
+                     : it->p.kind == DP_KIND_UDP && it->service->quic && it->p.quic_initial;
+    if (w->stale && it->wanted)
+        look_up_one(w, it);
+    if (opens && (tcp || !it->value))
+        open_flow(w, s, it, now_ms);
+    else if (it->value)
+        follow(w, s, it, now_ms);
+    else if (!it->wanted)
+        to_primary(it);
+    else if (tcp || it->service->quic || it->p.kind == DP_KIND_ICMP_ERROR)
+        first_after(w, s, it, now_ms);
+    else
+        datagram(w, s, it, now_ms);
+}
+
+/* ---- fragments ---- */
+
+/* Later fragments carry no ports: they go where the first one went; where that was not seen, to the primary. */
+static void later_fragment(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
+    uint16_t backend;
+    if (!dp_fragments_get(w->fragments, &it->p, now_ms, &backend)) {
+        event(w, DP_EV_FRAGMENT_LOST);
+        to_primary(it);
+        return;
+    }
+    event(w, DP_EV_FRAGMENT);
+    lives(s, backend) && backend != it->service->primary ? to_shard(it, backend) : to_primary(it);
+}
+
+/* ---- the burst ---- */
+
+static void read_one(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it,
+                     uint64_t now_ms) {
+    it->service = NULL;
+    it->value = 0;
+    it->slot = UINT32_MAX;
+    it->backend = 0;
+    it->wanted = it->hashed = false;
+    b->grow[i] = 0;
+    w->counters.bytes += b->length[i];
+    it->verdict = (uint8_t)dp_parse(b->frame[i], b->length[i], &it->p);
+    if (it->verdict != DP_PASS || !it->p.ip)
+        return;
+    bool ports = it->p.kind == DP_KIND_TCP || it->p.kind == DP_KIND_UDP || it->p.kind == DP_KIND_ICMP_ERROR;
+    it->service = dp_snapshot_find(s, it->p.destination, it->p.ip, it->p.protocol, ports ? it->p.destination_port : 0);
+    if (!it->service) {
+        it->service = ports && s->returns ? dp_snapshot_find_return(s, &it->p) : NULL;
+        if (it->service)
+            it->verdict = DP_RETURN;
+        return;
+    }
+    struct dp_service_counters *c = &w->by_front[it->service->front];
+    c->packets++;
+    c->bytes += b->length[i];
+    if (!ports)
+        return;
+    make_key(it);
+    it->wanted = it->service->mode != DP_MODE_NORMAL || c->flows || now_ms < c->look_until_ms;
+}
+
+static void look_up(struct dp_worker *w, struct item *items, unsigned n) {
+    uint64_t keys[DP_BURST], hashes[DP_BURST];
+    struct dp_key6 keys6[DP_BURST];
+    uint32_t values[DP_BURST], slots[DP_BURST];
+    uint8_t at4[DP_BURST], at6[DP_BURST];
+    unsigned n4 = 0, n6 = 0;
+    for (unsigned i = 0; i < n; i++) {
+        if (items[i].wanted && items[i].p.ip == 4) {
+            keys[n4] = items[i].key4;
+            at4[n4++] = (uint8_t)i;
+        } else if (items[i].wanted) {
+            keys6[n6] = items[i].key6;
+            at6[n6++] = (uint8_t)i;
+        }
+    }
+    if (n4)
+        dp_flow_lookup4(w->ip4, keys, n4, hashes, values, slots);
+    for (unsigned k = 0; k < n4; k++) {
+        items[at4[k]].value = values[k];
+        items[at4[k]].slot = slots[k];
+    }
+    if (n6)
+        dp_flow_lookup6(w->ip6, keys6, n6, hashes, values, slots);
+    for (unsigned k = 0; k < n6; k++) {
+        items[at6[k]].value = values[k];
+        items[at6[k]].slot = slots[k];
+    }
+}
+
+static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it) {
+    uint8_t verdict = it->verdict;
+    b->port[i] = DP_PORT_PASS;
+    if (verdict == DP_RETURN)
+        dp_rewrite_return(b->frame[i], &it->p, it->service->at.address, it->service->at.port);
+    else if (verdict == DP_REPLY) {
+        dp_rewrite_reset(b->frame[i], &b->length[i], &it->p);
+        b->port[i] = DP_PORT_BACK;
+    } else if (it->backend && (verdict == DP_PRIMARY || verdict == DP_SHARD || verdict == DP_BOUNCE)) {
+        const struct dp_rewrite *r = &s->backends[it->backend].rewrite;
+        enum dp_verdict done =
+            dp_rewrite(r, b->frame[i], &b->length[i], b->room[i], &it->p,
+                       (uint16_t)(it->hashed ? it->hash : it->key4 * 0x9e3779b97f4a7c15u >> 48), &b->grow[i]);
+        b->port[i] = done == DP_REPLY ? DP_PORT_BACK : r->port;
+        if (done == DP_REPLY)
+            event(w, DP_EV_TOO_BIG);
+        if (done != DP_PASS)
+            verdict = (uint8_t)done;
+        else if (verdict == DP_SHARD) {
+            w->by_front[it->service->front].spilled_packets++;
+            w->by_front[it->service->front].spilled_bytes += b->length[i];
+        }
+    }
+    b->verdict[i] = verdict;
+    w->counters.verdict[verdict]++;
+}
+
+void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
+    struct item items[DP_BURST];
+    unsigned wanted = 0;
+    w->stale = false;
+    w->counters.packets += b->count;
+    for (unsigned i = 0; i < b->count; i++) {
+        read_one(w, s, b, i, &items[i], now_ms);
+        wanted += items[i].wanted;
+    }
+    if (wanted)
+        look_up(w, items, b->count);
+    for (unsigned i = 0; i < b->count; i++) {
+        struct item *it = &items[i];
+        if (!it->service || it->verdict != DP_PASS)
+            continue;
+        if (it->p.kind == DP_KIND_OTHER)
+            to_primary(it);
+        else if (it->p.kind == DP_KIND_FRAGMENT_LATER)
+            later_fragment(w, s, it, now_ms);
+        else
+            decide(w, s, it, now_ms);
+        if (it->p.first_fragment && it->backend)
+            dp_fragments_put(w->fragments, &it->p, it->backend, now_ms);
+    }
+    for (unsigned i = 0; i < b->count; i++)
+        leave(w, s, b, i, &items[i]);
+}
+
+/* ---- the sweep ---- */
+
+static bool is_over(const struct dp_snapshot *s, uint32_t value, const struct dp_service *v, uint64_t now_ms,
+                    enum dp_event *why) {
+    unsigned quiet = (tick_of(s, now_ms) - dp_flow_age(value)) & 255, backend = dp_flow_backend(value);
+    bool closing = dp_flow_state(value) == DP_FLOW_CLOSING;
+    *why = closing ? DP_EVENT_COUNT : DP_EV_FLOW_IDLE;
+    if (quiet > (closing ? LINGER_TICKS : v ? v->idle_ticks : LINGER_TICKS))
+        return true;
+    *why = DP_EV_FLOW_DEADLINE;
+    return backend && backend < s->backend_count && s->backends[backend].deadline_ms &&
+           now_ms >= s->backends[backend].deadline_ms;
+}
+
+static void sweep(struct dp_worker *w, const struct dp_snapshot *s, struct dp_flow_table *t, uint32_t *cursor,
+                  unsigned buckets, uint64_t now_ms) {
+    struct dp_key6 key;
+    uint32_t value, slot, from = *cursor;
+    while (dp_flow_next(t, cursor, buckets, &key, &value, &slot)) {
+        if (slot != UINT32_MAX) {
+            uint32_t at = s->by_front[key.frontend];
+            enum dp_event why;
+            if (is_over(s, value, at ? &s->services[at - 1] : NULL, now_ms, &why)) {
+                if (why != DP_EVENT_COUNT)
+                    event(w, why);
+                struct dp_service_counters *c = &w->by_front[key.frontend];
+                c->flows -= c->flows && dp_flow_state(value) != DP_FLOW_LEARNED;
+                dp_flow_erase(t, slot);
+            }
+        }
+        if (slot == UINT32_MAX || *cursor - from >= buckets * 5)
+            return;
+    }
+    *cursor = 0;
+}
+
+void dp_worker_sweep(struct dp_worker *w, const struct dp_snapshot *s, unsigned buckets, uint64_t now_ms) {
+    if (dp_flow_count(w->ip4))
+        sweep(w, s, w->ip4, &w->cursor4, buckets, now_ms);
+    if (dp_flow_count(w->ip6))
+        sweep(w, s, w->ip6, &w->cursor6, buckets, now_ms);
+}
+
+/* ---- the worker ---- */
+
+static void recount(struct dp_worker *w, const struct dp_flow_table *t) {
+    struct dp_key6 key;
+    uint32_t cursor = 0, value, slot;
+    while (dp_flow_next(t, &cursor, UINT32_MAX, &key, &value, &slot))
+        if (slot != UINT32_MAX)
+            w->by_front[key.frontend].flows += dp_flow_state(value) != DP_FLOW_LEARNED;
+}
+
+void dp_worker_recount(struct dp_worker *w) {
+    for (unsigned i = 0; i <= DP_SERVICES_MOST; i++)
+        w->by_front[i].flows = 0;
+    recount(w, w->ip4);
+    recount(w, w->ip6);
+}
+
+int dp_worker_init(struct dp_worker *w, struct dp_flow_table *ip4, struct dp_flow_table *ip6, uint64_t seed) {
+    memset(w, 0, sizeof *w);
+    w->ip4 = ip4;
+    w->ip6 = ip6;
+    dp_hash_key_make(&w->key, seed);
+    w->by_front = calloc(DP_SERVICES_MOST + 1, sizeof *w->by_front);
+    w->pending = dp_pending_new(seed);
+    w->fragments = dp_fragments_new(seed);
+    if (!w->by_front || !w->pending || !w->fragments) {
+        dp_worker_fini(w);
+        return -1;
+    }
+    return 0;
+}
+
+void dp_worker_fini(struct dp_worker *w) {
+    dp_pending_free(w->pending);
+    dp_fragments_free(w->fragments);
+    free(w->by_front);
+    memset(w, 0, sizeof *w);
+}

@@ -145,4 +145,5 @@ SPR_API int spr_routes_pick(const spr_routes *r, int32_t vm, const uint64_t *has
 #endif
 /** @} */
 #include <shardpredict/route-spike.h>
+#include <shardpredict/route-steer.h>
 #endif

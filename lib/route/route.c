@@ -71,11 +71,8 @@ static int end(spr_routes *r, int rc, spr_routes **out) {
     return rc;
 }
 
-int spr_routes_create(spr_context *ctx, const spr_fleet *fleet, spr_routes *before, spr_routes **out) {
-    if (!ctx)
-        return SPR_E_ARG;
-    if (!fleet || !out)
-        return spr__fail(ctx, SPR_E_ARG, "spr_routes_create: a fleet and a place for the routes are required");
+static int make(spr_context *ctx, const spr_fleet *fleet, const struct spr_routes_opts *by, spr_routes *before,
+                spr_routes **out) {
     int32_t vms = fleet->inventory->vm_count;
     spr_routes *r = NULL;
     int rc = begin(ctx, vms, SPR_MIN(vms, fleet->shard_count), before, &r);
@@ -83,10 +80,38 @@ int spr_routes_create(spr_context *ctx, const spr_fleet *fleet, spr_routes *befo
         struct spr__service_spec spec;
         if (fleet->vm_shard[v] < 0 || !has_flows(fleet, v))
             continue;
-        spr__service_of(fleet, v, &spec);
+        spr__service_of(fleet, v, by, &spec);
         rc = add(r, &spec, before);
     }
     return r ? end(r, rc, out) : rc;
+}
+
+int spr_routes_create(spr_context *ctx, const spr_fleet *fleet, spr_routes *before, spr_routes **out) {
+    if (!ctx)
+        return SPR_E_ARG;
+    if (!fleet || !out)
+        return spr__fail(ctx, SPR_E_ARG, "spr_routes_create: a fleet and a place for the routes are required");
+    return make(ctx, fleet, NULL, before, out);
+}
+
+static bool is_policy(int32_t p) { return p >= SPR_DEAD_PRIMARY && p <= SPR_DEAD_REHASH; }
+
+int spr_routes_steered(spr_context *ctx, const spr_fleet *fleet, const struct spr_routes_opts *opts, spr_routes *before,
+                       spr_routes **out) {
+    struct spr_routes_opts by;
+    if (!ctx)
+        return SPR_E_ARG;
+    if (!fleet || !out)
+        return spr__fail(ctx, SPR_E_ARG, "spr_routes_steered: a fleet and a place for the routes are required");
+    int rc = spr__opts_copy(ctx, "spr_routes_opts", opts, &by, sizeof by);
+    if (rc < 0)
+        return rc;
+    bool known = is_policy(by.on_dead_else) && by.on_dead_count >= 0;
+    for (int32_t v = 0; by.on_dead && v < by.on_dead_count && known; v++)
+        known = is_policy(by.on_dead[v]);
+    if (!known)
+        return spr__fail(ctx, SPR_E_ARG, "spr_routes_opts: a policy for the dead is none of SPR_DEAD_*");
+    return make(ctx, fleet, &by, before, out);
 }
 
 /* ---- given ones ---- */

@@ -35,8 +35,8 @@ struct spr__service_spec {
     struct spr_route route;
     struct spr_route_target targets[SPR_ROUTE_TARGETS_MOST]; /* serving first, then draining */
 };
-/* The service of a VM as the fleet is now. */
-void spr__service_of(const spr_fleet *f, int32_t vm, struct spr__service_spec *s);
+/* The service of a VM as the fleet is now; `by` NULL: as far as shards carry. */
+void spr__service_of(const spr_fleet *f, int32_t vm, const struct spr_routes_opts *by, struct spr__service_spec *s);
 /* `before` itself (one more reference) when nothing changed. */
 int spr__service_make(spr_context *ctx, const struct spr__service_spec *spec, struct service *before,
                       struct service **out);

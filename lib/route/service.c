@@ -2,6 +2,8 @@
 /* One service: which shards take new flows and in what shares. The table that says so row by row is table.c's. */
 #include "route/route.h"
 
+#define COLD 0.05 /* of its part, for a shard that is cold */
+
 int spr__route_role(const struct spr_shard *s) {
     bool ready = false, drains = false;
     for (int r = 0; r < SPR_RESOURCES_MAX; r++) {
@@ -54,7 +56,7 @@ static double spill(const struct spr__service_spec *s, const spr_fleet *f) {
 }
 
 /* Weight of a target: its part of what all serving ones carry, mean over the resources they carry any of. */
-static void weigh(struct spr__service_spec *s, const spr_fleet *f) {
+static void weigh(struct spr__service_spec *s, const spr_fleet *f, bool by_warmth) {
     double sum = 0;
     for (int32_t t = 0; t < s->route.target_count; t++) {
         double weight = 0;
@@ -65,6 +67,8 @@ static void weigh(struct spr__service_spec *s, const spr_fleet *f) {
                 all += s->targets[u].capacity.of[r];
             weight += all > 0 ? s->targets[t].capacity.of[r] / all : 0;
         }
+        if (by_warmth) /* who is cold gets little */
+            weight *= COLD + (1 - COLD) * fmax(0, fmin(1, s->targets[t].warmness));
         s->targets[t].weight = weight;
         sum += weight;
     }
@@ -72,7 +76,30 @@ static void weigh(struct spr__service_spec *s, const spr_fleet *f) {
         s->targets[t].weight *= s->route.spill / sum;
 }
 
-void spr__service_of(const spr_fleet *f, int32_t vm, struct spr__service_spec *s) {
+/* What the law says; never more than shards carry now. */
+static void steer(struct spr__service_spec *s, const struct spr_routes_opts *by) {
+    struct spr_steer_out law = {.size = sizeof law};
+    if (!by->steer || spr_steer_get(by->steer, s->route.vm, &law) < 0)
+        return;
+    s->route.spill = fmin(s->route.spill, law.spill);
+    s->route.ramp_per_s = law.ramp_per_s;
+}
+
+/* Who is dead keeps its weight, so that nobody else's rows move; the primary's place goes to who carries most. */
+static void bury(struct spr__service_spec *s, const struct spr_routes_opts *by) {
+    int32_t best = -1;
+    s->route.on_dead = by->on_dead && s->route.vm < by->on_dead_count ? by->on_dead[s->route.vm] : by->on_dead_else;
+    for (int32_t t = 0; t < s->route.target_count + s->route.drain_count; t++) {
+        s->targets[t].dead = !spr_health_alive(by->health, s->route.vm, s->targets[t].shard);
+        if (t < s->route.target_count && !s->targets[t].dead &&
+            (best < 0 || s->targets[t].weight > s->targets[best].weight))
+            best = t;
+    }
+    if (!spr_health_alive(by->health, s->route.vm, 0))
+        s->route.promoted = best + 1;
+}
+
+void spr__service_of(const spr_fleet *f, int32_t vm, const struct spr_routes_opts *by, struct spr__service_spec *s) {
     s->route = (struct spr_route){.size = sizeof s->route, .vm = vm, .id = f->inventory->vms[vm].id};
     s->route.primary = spr__fleet_vm_host(f, vm);
     if (f->inventory->vms[vm].replica != SPR_REPLICA_NEVER)
@@ -83,7 +110,11 @@ void spr__service_of(const spr_fleet *f, int32_t vm, struct spr__service_spec *s
                 s->route.target_count + s->route.drain_count < SPR_ROUTE_TARGETS_MOST)
                 add_target(s, &f->shards[k], role == SPR__ROUTE_DRAINS);
     s->route.spill = spill(s, f);
-    weigh(s, f);
+    if (by)
+        steer(s, by);
+    weigh(s, f, by && by->steer);
+    if (by)
+        bury(s, by);
 }
 
 /* ---- the service ---- */

@@ -8,7 +8,7 @@ build_packages="gcc libc6-dev binutils meson ninja-build pkg-config python3 libj
   libvirt-dev libxml2-dev libcurl4-gnutls-dev libnl-3-dev libnl-route-3-dev"
 test_packages="libcmocka-dev g++ clang libclang-rt-dev llvm valgrind doxygen reuse abigail-tools python3-cffi python3-dev python3-numpy
   python3-pytest mypy
-  python3-setuptools locales chromium git debhelper dpkg-dev libvirt-clients libxml2-utils"
+  python3-setuptools locales chromium git debhelper dpkg-dev libvirt-clients libxml2-utils libdpdk-dev"
 # The lab of tests/libvirt: daemons, emulator, what builds the guest's image and the network.
 lab_packages="libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils gnutls-bin curl iproute2 nftables
   cpio kmod util-linux gcc libc6-dev ovmf"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 
 class Drive:
@@ -50,3 +51,44 @@ class Drive:
 
 def done(answer):
     return answer["outcome"] == "done"
+
+
+class Controller:
+    """A whole controller (the program `controller`), lifecycle and journal included: want(1), and it keeps one shard whatever happens."""
+
+    def __init__(self, lab, journal, probe, vm="web", hosts=("hv1", "hv2"), transport="tcp", **options):
+        words = [f"{k}={v}" for k, v in dict(options, vm=vm, probe=probe, journal=journal).items()]
+        self.lab, self.said, self.state = lab, [], {}
+        self.process = lab.start([sys.argv[3], *(f"{h}={lab.uri(h, transport)}" for h in hosts), *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            said = json.loads(line)
+            if "shard" in said:
+                self.state[said["shard"]] = said["to"]
+            self.said.append(said)
+
+    def want(self, count):
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+
+    def states(self):
+        """Of the shards that are not over."""
+        return {s: to for s, to in list(self.state.items()) if to != "released"}
+
+    def told(self, since=0):
+        """Reasons, one text: of changes and of what failed."""
+        return "; ".join(dict.fromkeys(s.get("because") or s["why"] for s in self.said[since:]))
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(timeout=60)

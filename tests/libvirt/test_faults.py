@@ -3,16 +3,17 @@
 One lab serves all faults. Ready is what runs (or whatever answers already): the boot itself is tested in test_life."""
 import json
 import os
+import random
 import re
 import signal
 import sys
 import time
 
 import lab
-from shards import Drive, done
+from shards import Controller, Drive, done
 
 WEB = "10.78.1.1"
-STEPS = ("reserved", "allocating", "warming", "warm", "serving", "draining")
+STEPS = ("reserved", "allocating", "warming", "warm", "serving", "draining", "released")
 DRIVE, SHARD = sys.argv[1:3]
 
 
@@ -87,6 +88,20 @@ def guests(t, l):
         f.check("it is given back", done(d("release", 3)))
 
 
+def drains(t, l):
+    """Whoever adopts a shard whose drain was under way ends it: nobody else would."""
+    with Drive(l, owner="h", lease=1, idle=60) as d, Fault(t, l, "kill -9 of the controller in mid-drain") as f:
+        make(d, 11)
+        d.send("drain", 11, 2)
+        with Drive(l, owner="i", lease=1, idle=0.3, fence=2) as e:
+            l.wait(lambda: e.shards()[11]["draining"] == 0.5, 60, "the drain")
+            d.process.kill()
+            d.process.wait()
+            a = e("adopt", 11)
+            f.check("its flows are over once it is adopted", done(a) and e.shards()[11]["draining"] == 0, (a, e.shards()))
+            f.check("and it is given back", done(e("release", 11)))
+
+
 def daemons(t, l):
     with Drive(l, owner="b", lease=3, idle=0.3) as d:
         with Fault(t, l, "kill -9 of the target's libvirtd") as f:
@@ -135,8 +150,6 @@ def refusals(t, l):
     with Drive(l, owner="e", lease=3, vm="odd") as d, Fault(t, l, "a definition that the target refuses") as f:
         f.told(d("allocate", 8, 1), "hv2", "br-odd")
         f.check("nothing is left of it", not ours(l), ours(l))
-    l.sh("disk", "hv2", "small", 8)
-    l.virsh("hv2", "pool-refresh", "default")
     with Drive(l, owner="e", lease=3, vm="disk") as d, Fault(t, l, "a full disk") as f:
         l.sh("disk", "hv2", "fill")
         f.told(d("allocate", 9, 1), "hv2", "full", "default")
@@ -182,19 +195,139 @@ def controllers(t, l):
             f.text = f"{sorted(found)} found and removed, then a whole life"
 
 
+def as_wanted(l, c, count=1):
+    """So many serve by the controller's word, and it is what stands on the host and runs there."""
+    states = c.states()
+    here = ours(l)
+    return list(states.values()) == ["serving"] * count and here == [f"spr-{s:016x}-{c.vm}" for s in states] and \
+        all(l.domains("hv2")[d] == "running" for d in here)
+
+
+def converges(l, c, count=1, limit=90):
+    try:
+        l.wait(lambda: as_wanted(l, c, count), limit, f"{count} shards", every=0.2)
+    except lab.LabError as why:
+        raise lab.LabError(f"{why}: {c.states()}, {l.domains('hv2')}, controller {c.process.poll()}, said {c.said[-12:]}") from why
+
+
+def controller(l, journal, vm="web", **more):
+    c = Controller(l, os.path.join(l.folder, journal), f"http://{WEB}/", vm=vm, deadline=6, **more)
+    c.vm = vm
+    return c
+
+
+class Whole(Fault):
+    """A fault under a whole controller: it has one shard before and after, by itself, and says what happened."""
+
+    def __init__(self, t, l, c, what):
+        super().__init__(t, l, f"under a controller, {what}")
+        self.c = c
+
+    def __enter__(self):
+        converges(self.l, self.c)
+        self.since = len(self.c.said)
+        return super().__enter__()
+
+    def sees(self, *words):
+        """The reason is on record before it is well again."""
+        try:
+            self.l.wait(lambda: all(w in self.c.told(self.since) for w in words), 60, words)
+        finally:
+            self.check(f"the reason is on record: {', '.join(words)}", all(w in self.c.told(self.since) for w in words), self.c.told(self.since))
+
+    def __exit__(self, kind, *_):
+        if not kind:
+            converges(self.l, self.c)
+            self.text = self.c.told(self.since)
+            self.check("it serves again, once", as_wanted(self.l, self.c), (self.c.states(), ours(self.l)))
+            self.t.note(f"fault: {self.what}; converged in {time.monotonic() - self.begin:.1f} s; on record: {self.text[:400]}")
+
+
+def whole(t, l):
+    """What breaks breaks under lifecycle, journal and driver together; nobody helps."""
+    before = l.state("hv2")
+    with controller(l, "whole") as c:
+        c.want(1)
+        with Whole(t, l, c, "kill -9 of the guest") as f:
+            l.kill_guest("hv2", ours(l)[0])
+            f.sees("held")
+        with Whole(t, l, c, "kill -9 of the target's libvirtd") as f:
+            l.sh("kill-libvirtd", "hv2")
+            f.l.wait(lambda: "unknown" in c.states().values(), 30, "it to be unknown")
+            l.sh("start", "hv2")
+        with Whole(t, l, c, "a cut link") as f:
+            l.sh("link", "hv2", "down")
+            f.l.wait(lambda: "unknown" in c.states().values(), 60, "it to be unknown")
+            l.sh("link", "hv2", "up")
+        with Whole(t, l, c, "a slow host") as f:
+            l.sh("slow", "hv2", 10)
+            c.want(0)
+            l.wait(lambda: not c.states(), 90, "its end")
+            c.want(1)
+            l.wait(lambda: c.states(), 60, "a new one")
+            time.sleep(2)
+            l.sh("slow", "hv2", "off")
+        c.want(0)
+        l.wait(lambda: as_wanted(l, c, 0), 60, "nothing")
+    t.same("under a controller: hv2 is as it was", before, l.state("hv2"))
+    with controller(l, "whole-odd", "odd") as c:
+        c.want(1)
+        l.wait(lambda: "br-odd" in c.told(), 60, "a refusal")
+        l.host("hv2", "ip", "link", "add", "br-odd", "type", "bridge")
+        converges(l, c)
+        t.check("under a controller, a definition that is refused: on record by its reason, and done when it can be", as_wanted(l, c), c.told())
+        c.want(0)
+        l.wait(lambda: as_wanted(l, c, 0), 60, "nothing")
+        l.host("hv2", "ip", "link", "del", "br-odd")
+    with controller(l, "whole-disk", "disk") as c:
+        l.sh("disk", "hv2", "fill")
+        c.want(1)
+        l.wait(lambda: "full" in c.told(), 60, "a refusal")
+        l.sh("disk", "hv2", "free")
+        converges(l, c)
+        t.check("under a controller, a full disk: on record by its reason, and done when there is room", as_wanted(l, c), c.told())
+        c.want(0)
+        l.wait(lambda: as_wanted(l, c, 0), 60, "nothing")
+
+
+def anywhere(t, l):
+    """Killed at any moment, on one journal: whoever comes next ends with what is wanted, once."""
+    dice = random.Random(5)
+    moments = [dice.uniform(0, 1.2) for _ in range(10)]
+    found = []
+    for i, moment in enumerate(moments):
+        with controller(l, "anywhere") as c:
+            c.want((i + 1) % 2)
+            time.sleep(moment)
+            c.kill()
+            found.append(len(ours(l)))
+    t.check("killed at ten moments: one domain at most, each time", max(found) <= 1, found)
+    with controller(l, "anywhere") as c:
+        c.want(1)
+        converges(l, c)
+        t.check("then journal and host name the same shard, and it serves", as_wanted(l, c), (c.states(), ours(l)))
+        c.want(0)
+        l.wait(lambda: as_wanted(l, c, 0), 60, "nothing")
+    t.check("and nothing is left", not ours(l) and not l.virsh("hv2", "secret-list").strip(), ours(l))
+    t.note(f"killed after {[round(m, 2) for m in moments]} s: domains left {found}")
+
+
 def test(t, l):
     l.guest("hv1", "web", WEB, META='replica="image"')
     l.host("hv1", "ip", "link", "add", "br-odd", "type", "bridge")
     l.define("hv1", l.domain_xml("odd", "10.78.1.2", META='replica="image"').replace("br0", "br-odd"))
     base = l.disk("base.img", 4)
     l.define("hv1", l.domain_xml("disk", "10.78.1.3", DISK=l.disk("over.qcow2", backing=base), META='replica="image"'))
+    l.virsh("hv1", "pool-refresh", "shared")
     l.guest("hv2", "foreign", "10.78.1.4", start=False)
     l.virsh("hv2", "start", "foreign", "--paused")
     l.wait_http(WEB)
-    if not sys.argv[3:]:
+    l.sh("disk", "hv2", "small", 8)
+    l.virsh("hv2", "pool-refresh", "default")
+    if not sys.argv[4:]:
         controllers(t, l)
-    only = sys.argv[3:]
-    for group in (guests, daemons, wires, refusals, power):
+    only = sys.argv[4:]
+    for group in (whole, anywhere, drains, guests, daemons, wires, refusals, power):
         if not only or group.__name__ in only:
             group(t, l)
 

@@ -196,6 +196,31 @@ def target_lost(t, l):
         t.check("target lost: given back", done(m("release", shard=7)))
 
 
+def on_one_host(l):
+    return [running(l, h, "web") for h in ("hv1", "hv2")].count(True) == 1 and l.http(VM)[0] == 200
+
+
+def controller_killed(t, l):
+    """In the middle of it: one guest, on one host, and nothing of the move stays."""
+    with Mover(l, hold=1, rate=1 << 20) as m:
+        for verb in ("reserve", "allocate"):
+            t.check(f"controller killed: {verb}", done(m(verb, shard=12, piece=1)))
+        m.begin("migrate", shard=12)
+        l.wait(lambda: (lambda p: p.get("running") and p["left"] > 0)(m.progress()), 60, "progress")
+        m.p.kill()
+        m.p.wait()
+    l.wait(lambda: on_one_host(l) and "web" not in l.domains("hv2"), 60, "the guest on one host")
+    l.wait(lambda: "None" in l.virsh("hv1", "domjobinfo", "web"), 60, "the end of the move")
+    with Mover(l, hold=1) as n:
+        found = l.wait(lambda: n.shards(), 60, "the hold to be seen")
+        t.check("controller killed: the next one finds the hold, and that only", [s["id"] for s in found] == [12], found)
+        a = n("release", shard=12, fence=2)
+        t.check("controller killed: and gives it back; the guest serves where it was", done(a) and on_one_host(l) and running(l, "hv1", "web") and
+                l.domains("hv2") == {}, (a, l.domains("hv1"), l.domains("hv2")))
+        t.check("controller killed: the source's seat goes with the next one that acts there", done(n("release", shard=12, host="hv1", fence=2)))
+    t.check("controller killed: no seat is left", not [s for h in ("hv1", "hv2") for s in l.state(h)["secrets"] if s.strip()])
+
+
 def under_load(t, l):
     pause = paused_for(l, 0.5)
     metadata = l.virsh("hv1", "metadata", "web", "urn:libshardpredict:vm:1")
@@ -304,6 +329,7 @@ def test(t, l):
     held(t, l)
     given_up(t, l)
     target_lost(t, l)
+    controller_killed(t, l)
     under_load(t, l)
     unseen(t, l)
     promoted(t, l)

@@ -261,8 +261,14 @@ void lv_drain(struct lv_act *a, virConnectPtr conn) {
 /* ---- whose it is ---- */
 
 void lv_adopt(struct lv_act *a, virConnectPtr conn) {
-    if (a->dom)
-        lv_meta_save(a, conn); /* with our fence and name */
-    else
+    if (!a->dom) {
         lv_job_fail(&a->job, SPR_E_NOT_FOUND, "shard %llu is not there", (unsigned long long)a->shard);
+        return;
+    }
+    if (a->step == 0 && lv_meta_save(a, conn) < 0) /* with our fence and name */
+        return;
+    a->step = 1;
+    /* Its drain ended with the controller that had it under way, and nobody else would see its flows end. */
+    if (a->meta.phase == LV_PHASE_DRAINING && lv_amounts_any(&a->meta.draining))
+        wait_for_flows(a, conn);
 }

@@ -16,6 +16,8 @@
 
 #include "sysfs_tree.h"
 
+#define FAKE_DEAD 33 /* exit code of a process that dies at its step */
+
 struct fake_vfs {
     char root[64], journal[96];
     struct spr_sriov_settings vf[2][8];
@@ -56,12 +58,12 @@ static inline void fake_vfs_end(struct fake_vfs *f) {
 static inline int fake_before(struct fake_vfs *f) {
     f->step++;
     if (f->step == f->die_before)
-        _exit(9);
+        _exit(FAKE_DEAD);
     return f->fail_at && f->step >= f->fail_at && f->step <= (f->fail_until ? f->fail_until : f->fail_at) ? EIO : 0;
 }
 static inline void fake_after(struct fake_vfs *f) {
     if (f->step == f->die_after)
-        _exit(9);
+        _exit(FAKE_DEAD);
 }
 
 /* ---- the tree ---- */

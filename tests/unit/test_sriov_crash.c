@@ -121,8 +121,8 @@ static void die_everywhere(int what, uint32_t flags, int least) {
             int code = job_in_child(f, what, flags);
             f->die_after = f->die_before = 0;
             ended = code == 0;
-            assert_true(code == 0 || code == 9);
-            if (code == 9)
+            assert_true(code == 0 || code == FAKE_DEAD);
+            if (code == FAKE_DEAD)
                 assert_int_equal(f->step, n);
             /* The one that puts things right dies too, at each of its steps, before it succeeds. */
             for (int again = 1; again < 12; again++) {
@@ -139,7 +139,7 @@ static void die_everywhere(int what, uint32_t flags, int least) {
                 f->die_after = 0;
                 if (WEXITSTATUS(status) == 0)
                     break;
-                assert_int_equal(WEXITSTATUS(status), 9);
+                assert_int_equal(WEXITSTATUS(status), FAKE_DEAD);
             }
             whole_or_as_before(f, &before, flags);
         }
@@ -165,7 +165,7 @@ static void test_sriov_crash__resizing_leaves_no_card_without(void **state) {
             struct fake_vfs *f = fake_vfs_make();
             char path[TREE_PATH], number[64];
             *(after ? &f->die_after : &f->die_before) = n;
-            assert_int_equal(job_in_child(f, RESIZE, 0), 9);
+            assert_int_equal(job_in_child(f, RESIZE, 0), FAKE_DEAD);
             f->die_after = f->die_before = 0;
             spr_context *ctx = NULL;
             spr_sriov *s = NULL;

@@ -169,7 +169,7 @@ struct spr_libvirt_driver_opts {
      */
     int32_t trial;
     /**
-     * network of each host with `<forward mode='hostdev'>`, a pool of virtual functions (SR-IOV): what is a virtual
+     * network of each host with forward mode hostdev, a pool of virtual functions (SR-IOV): what is a virtual
      * function in the primary is one from there in its replicas. `vf-network` in the owner's metadata comes first;
      * NULL = none, then such VMs have no replicas
      */

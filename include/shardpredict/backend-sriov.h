@@ -219,7 +219,7 @@ SPR_API int spr_sriov_allocate(spr_sriov *s, const struct spr_sriov_want *want, 
 SPR_API int spr_sriov_release(spr_sriov *s, uint64_t shard, int32_t nic);
 
 /**
- * libvirt's `<interface type='hostdev'>` for a VF, with MAC address and VLAN as in its settings, NUL-terminated.
+ * libvirt's interface of type hostdev for a VF, as XML with MAC address and VLAN as in its settings, NUL-terminated.
  * @param managed 1: libvirt binds the driver (for ::SPR_SRIOV_MANAGED), 0: it is bound
  * @param room bytes at `out`
  * @return bytes without the NUL, SPR_E_ARG, SPR_E_CAPACITY (room is too small; nothing is written)

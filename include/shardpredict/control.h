@@ -63,6 +63,7 @@ struct spr_controller_opts {
     const spr_calendar *calendar;               /**< events known to come: what they do to the hosts' totals is learnt and foreseen; referenced. NULL = none */
     int32_t reserve_first;                      /**< 1: replicas are reserved on their host before they are allocated (spr_lifecycle_opts.reserve_first) */
     int32_t reserved2;                          /**< must be 0 */
+    const struct spr_steer_opts *steer;         /**< how much of the flows spills; its services are the VMs, whatever it says; copied. NULL = all defaults */
 };
 
 /** Make a controller and open its backends. @return 0, SPR_E_ARG, SPR_E_NOMEM, SPR_E_TOO_NEW, or what an open says */
@@ -119,6 +120,12 @@ struct spr_calibration {
  */
 SPR_API int spr_controller_calibration(const spr_controller *c, int32_t vm, int resource, double level,
                                        struct spr_calibration *out);
+
+/**
+ * A probe of a VM's shard (0 = its primary) came back, or did not; made by the host program. Routes follow in the next step.
+ * @return 1 when it is alive or dead otherwise than before, 0, SPR_E_ARG, SPR_E_NOMEM
+ */
+SPR_API int spr_controller_health(spr_controller *c, int32_t vm, uint64_t shard, int ok, struct spr_time now);
 
 #ifdef __cplusplus
 }

@@ -25,6 +25,7 @@ extern "C" {
 typedef struct spr_steer spr_steer;
 /** Who answers probes. Opaque; belongs to its creator. */
 typedef struct spr_health spr_health;
+struct spr_spike;
 
 /** Options of spr_steer_create. */
 struct spr_steer_opts {
@@ -33,7 +34,7 @@ struct spr_steer_opts {
     double high;         /**< measured load above which spill is corrected upwards, target..2; 0 = 0.95 */
     double ramp_per_s;   /**< most that spill rises a second when all shards are warm; 0 = 0.05 */
     double fall_per_s;   /**< most that it falls a second; 0 = 1/1800 */
-    double hysteresis;   /**< a smaller fall is not followed; 0 = 0.02 */
+    double hysteresis;   /**< a smaller change is not followed; 0 = 0.02 */
     double delay_s;      /**< age of what is measured; 0 = the time since the last step */
     double gain;         /**< of the correction, in multiples of what is proved stable; 0 = 1 */
     int32_t services;    /**< how many; required */
@@ -107,6 +108,7 @@ struct spr_routes_opts {
     size_t size;              /**< sizeof this struct */
     const spr_steer *steer;   /**< spill and ramp of service = VM index; NULL = as far as shards carry, at once */
     const spr_health *health; /**< who is dead; NULL = nobody */
+    const struct spr_spike *spike;/**< row = VM index: what is raised spills more, as far as shards carry; NULL = nothing */
     const int32_t *on_dead;   /**< [on_dead_count] ::spr_dead_policy by VM; NULL = on_dead_else */
     int32_t on_dead_count;    /**< VMs past it have on_dead_else */
     int32_t on_dead_else;     /**< ::spr_dead_policy */

@@ -104,6 +104,17 @@ static int open_backends(spr_controller *c) {
 static bool is_pace(double s) { return s >= 1e-3 && s <= LONGEST_S; }
 static bool is_wait(double s) { return s == SPR_NONE || (s >= 0 && s <= LONGEST_S); }
 
+/* The law is made when the inventory is known; what is wrong with its options is said now. */
+static int check_steer(spr_controller *c) {
+    spr_steer *s = NULL;
+    int rc = spr__opts_copy(c->ctx, "spr_steer_opts", c->opts.steer, &c->steer_opts, sizeof c->steer_opts);
+    c->steer_opts.services = 1;
+    if (rc == SPR_OK)
+        rc = spr_steer_create(c->ctx, &c->steer_opts, &s);
+    spr_steer_destroy(s);
+    return rc;
+}
+
 static int check_opts(spr_controller *c) {
     struct spr_controller_opts *o = &c->opts;
     struct spr_plan_opts *p = &c->plan_opts;
@@ -111,6 +122,8 @@ static int check_opts(spr_controller *c) {
     if (rc < 0)
         return rc;
     c->lead_given = p->lead_s != 0;
+    if ((rc = check_steer(c)) < 0)
+        return rc;
     p->control_s = p->control_s == 0 ? 60 : p->control_s;
     p->step_s = p->step_s == 0 ? 300 : p->step_s;
     p->lead_s = p->lead_s == 0 ? 300 : p->lead_s;
@@ -172,6 +185,7 @@ void spr_controller_destroy(spr_controller *c) {
     if (c->has_source)
         c->source.close(c->source_state);
     spr_planner_destroy(c->planner);
+    spr__steer_finish(c);
     spr__joint_destroy(c);
     spr__gate_destroy(c);
     spr__means_finish(c);
@@ -323,6 +337,7 @@ int spr_controller_step(spr_controller *c, struct spr_time now) {
         return SPR_E_ARG;
     notifier_empty(&c->notifier);
     keep(&first, lifecycle_step(c, now));
+    keep(&first, spr__count(c, now));
     keep(&first, follow(c, now));
     keep(&first, collect_router(c, now));
     if (!c->asked_inventory && now.mono_ns >= c->next_inventory) {
@@ -347,6 +362,8 @@ int spr_controller_step(spr_controller *c, struct spr_time now) {
     if (samples && c->running >= 0 && (!c->lifecycle || spr_lifecycle_ready(c->lifecycle))) {
         keep(&first, spr__tick(c, now));
         keep(&first, lifecycle_step(c, now));
+        if (!c->changed && c->fleet)
+            keep(&first, spr__publish(c, now)); /* weights follow the load, shards or not */
         keep(&first, follow(c, now));
         keep(&first, spr__tell_router(c, now)); /* where it failed, or was not allowed to hear before */
     }

@@ -13,6 +13,7 @@
 
 #include "base/base.h"
 #include "fleet/fleet.h"
+#include "route/route.h"
 
 struct spr_notifier {
     int fd[2]; /* a pipe that never blocks; written by spr_notify, emptied by a step */
@@ -43,6 +44,7 @@ struct spr_controller {
     spr_context *ctx;
     struct spr_controller_opts opts;
     struct spr_plan_opts plan_opts; /* defaults filled in */
+    struct spr_steer_opts steer_opts;
     struct spr_source_ops source;
     struct spr_router_ops router;
     struct spr_forecaster_ops forecaster_ops;
@@ -55,6 +57,11 @@ struct spr_controller {
     spr_notifier notifier;
     spr_lifecycle *lifecycle;
     spr_planner *planner;
+    spr_steer *steer;                   /* of the VMs' services; NULL before there are any */
+    spr_health *health;                 /* who answers probes */
+    spr_spike *spike;                   /* of what the router counts; NULL where it does not */
+    struct spr_route_counters *counted; /* [vm] */
+    int32_t counted_vms, raised;
     spr_forecaster *forecaster;
     spr_event_effects *effects; /* of the events of opts.calendar on the hosts' totals, or NULL */
     spr_fleet *inventory, *fleet;
@@ -76,8 +83,8 @@ struct spr_controller {
     int32_t *classes;         /* [vm] spr_class, learnt; -1 = unknown */
     struct spr__gate *gate;   /* coverage of the hosts' quantiles; NULL = nothing is forecast */
     struct spr__joint *joint; /* second opinion on the hosts' totals; NULL = none */
-    uint32_t *unkept;  /* [unkept_hosts] bit r: shards there could not be held to their share of resource r */
-    char **unkept_why; /* what is missing there, NULL = nothing */
+    uint32_t *unkept;         /* [unkept_hosts] bit r: shards there could not be held to their share of resource r */
+    char **unkept_why;        /* what is missing there, NULL = nothing */
     int32_t unkept_hosts;
     int32_t forecast_steps, forecast_level_count;
     const double *forecast_levels;
@@ -99,6 +106,11 @@ int spr__forecaster_start(spr_controller *c);
 int spr__step_closed(spr_controller *c, const double *column, const double *vm_column);
 /* durations.c: what the driver can do and how long it takes, into the plan's options */
 int spr__durations_learn(spr_controller *c);
+/* steer.c */
+int spr__steer_start(spr_controller *c, const spr_fleet *was);
+void spr__steer_finish(spr_controller *c);
+int spr__steer(spr_controller *c, struct spr_time now);
+int spr__count(spr_controller *c, struct spr_time now);
 /* classes.c */
 int spr__classes_start(spr_controller *c);
 void spr__classes_finish(spr_controller *c);

@@ -115,6 +115,8 @@ int spr__inventory_changed(spr_controller *c, spr_fleet *inventory) {
         spr__classes_carry(c, &was);
     if (was.gate && (rc = spr__gate_start(c)) == SPR_OK)
         spr__gate_carry(c, &was);
+    int steers = spr__steer_start(c, was.inventory);
+    rc = rc < 0 ? rc : steers;
     spr__gate_destroy(&was);
     spr__demand_finish(&was);
     spr_fleet_unref(was.inventory);

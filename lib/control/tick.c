@@ -161,7 +161,10 @@ int spr__snapshot(spr_controller *c, struct spr_time now) {
 
 int spr__publish(spr_controller *c, struct spr_time now) {
     spr_routes *next = NULL;
-    int rc = spr_routes_create(c->ctx, c->fleet, c->routes, &next);
+    struct spr_routes_opts by = {.size = sizeof by, .steer = c->steer, .health = c->health, .spike = c->spike};
+    int rc = spr__steer(c, now);
+    if (rc == SPR_OK)
+        rc = spr_routes_steered(c->ctx, c->fleet, &by, c->routes, &next);
     if (rc < 0)
         return rc;
     if (spr_routes_equal(next, c->routes)) {

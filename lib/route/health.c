@@ -126,3 +126,20 @@ void spr_health_forget(spr_health *h, int32_t vm, uint64_t shard) {
     if (p)
         memmove(p, p + 1, (size_t)(&h->rows[h->count--] - p - 1) * sizeof *p);
 }
+
+void spr__health_renumber(spr_health *h, const spr_fleet *was, const spr_fleet *now) {
+    size_t kept = 0;
+    for (size_t k = 0; h && k < h->count; k++) {
+        struct probed p = h->rows[k];
+        p.vm = p.vm < was->inventory->vm_count ? spr_fleet_find_vm(now, was->inventory->vms[p.vm].id) : -1;
+        if (p.vm < 0)
+            continue;
+        size_t to = kept++; /* they stay in order, whatever the new numbers are */
+        for (; to > 0 && (h->rows[to - 1].vm > p.vm || (h->rows[to - 1].vm == p.vm && h->rows[to - 1].shard > p.shard));
+             to--)
+            h->rows[to] = h->rows[to - 1];
+        h->rows[to] = p;
+    }
+    if (h)
+        h->count = kept;
+}

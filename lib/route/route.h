@@ -42,4 +42,7 @@ int spr__service_make(spr_context *ctx, const struct spr__service_spec *spec, st
                       struct service **out);
 void spr__service_unref(const spr_context *ctx, struct service *s);
 
+/* health.c: VMs as `now` numbers them; what is known of those that are gone is forgotten. */
+void spr__health_renumber(spr_health *h, const spr_fleet *was, const spr_fleet *now);
+
 #endif

@@ -76,13 +76,25 @@ static void weigh(struct spr__service_spec *s, const spr_fleet *f, bool by_warmt
         s->targets[t].weight *= s->route.spill / sum;
 }
 
-/* What the law says; never more than shards carry now. */
+/* What the law says. */
 static void steer(struct spr__service_spec *s, const struct spr_routes_opts *by) {
     struct spr_steer_out law = {.size = sizeof law};
     if (!by->steer || spr_steer_get(by->steer, s->route.vm, &law) < 0)
         return;
-    s->route.spill = fmin(s->route.spill, law.spill);
+    if (!(law.ramp_per_s > 0)) /* it never heard of this service */
+        return;
+    s->route.spill = s->route.target_count ? fmin(s->route.spill_at_most, law.spill) : 0;
     s->route.ramp_per_s = law.ramp_per_s;
+}
+
+/* A jump between two steps of the law: more, as far as shards carry, and at once. */
+static void raise_spill(struct spr__service_spec *s, const struct spr_routes_opts *by, double most) {
+    struct spr_spike_ask ask = {.size = sizeof ask};
+    if (!by->spike || spr_spike_get(by->spike, s->route.vm, &ask) < 0 || !ask.raised)
+        return;
+    double more = spr_spike_spill(s->route.spill, most, ask.ratio);
+    s->route.ramp_per_s = more > s->route.spill ? 0 : s->route.ramp_per_s;
+    s->route.spill = more;
 }
 
 /* Who is dead keeps its weight, so that nobody else's rows move; the primary's place goes to who carries most. */
@@ -109,9 +121,11 @@ void spr__service_of(const spr_fleet *f, int32_t vm, const struct spr_routes_opt
             if (spr__route_role(&f->shards[k]) == role &&
                 s->route.target_count + s->route.drain_count < SPR_ROUTE_TARGETS_MOST)
                 add_target(s, &f->shards[k], role == SPR__ROUTE_DRAINS);
-    s->route.spill = spill(s, f);
-    if (by)
+    double most = s->route.spill = spill(s, f);
+    if (by) {
         steer(s, by);
+        raise_spill(s, by, most);
+    }
     weigh(s, f, by && by->steer);
     if (by)
         bury(s, by);

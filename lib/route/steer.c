@@ -128,11 +128,13 @@ static void step(const spr_steer *s, struct law *l, const struct spr_steer_in *i
     l->correction = correct(s, l, in, dt, most);
     want = fmin(most, want + l->correction);
     l->ramp = s->opts.ramp_per_s * (COLD + (1 - COLD) * in->warmness);
-    if (want > l->spill)
+    if (want > l->spill + s->opts.hysteresis || (first && want > 0))
         l->spill = first ? want : fmin(want, l->spill + l->ramp * dt);
     else if (want < l->spill - s->opts.hysteresis || want == 0)
         l->spill = fmax(want, l->spill - s->opts.fall_per_s * dt);
-    l->spill = fmin(l->spill, most); /* what shards no longer carry stays at home at once */
+    if (l->spill > most + s->opts.hysteresis || most == 0) /* what shards no longer carry stays at home at once */
+        l->spill = most;
+    l->spill = fmin(l->spill, in->spill_at_most);
 }
 
 static bool is_share(double x) { return x >= 0 && x <= 1; }

@@ -115,6 +115,10 @@ class Controller(Maker):
         """Do what can be done without waiting."""
         self.context._check(lib.spr_controller_step(self._ptr, c_time(now)))
 
+    def health(self, vm: int, shard: int, ok: bool, now: Time) -> bool:
+        """A probe of a shard (0 = the primary) came back, or did not. True when it is alive or dead otherwise than before."""
+        return self.context._check(lib.spr_controller_health(self._ptr, vm, shard, ok, c_time(now))) == 1
+
     @property
     def next_deadline(self) -> int:
         """When to step anyway, monotonic ns."""

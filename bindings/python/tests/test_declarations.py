@@ -46,7 +46,7 @@ def test_a_dataclass_has_the_fields_of_its_struct(name):
     ("spr_trainer_opts", sp.Trainer, {"level_count"}),
     ("spr_training_opts", sp.Trainer.add, {"signed_values"}),
     ("spr_model_opts", model.asks, {"signed_values"}),
-    ("spr_controller_opts", sp.Controller, {"user"}),
+    ("spr_controller_opts", sp.Controller, {"user", "steer"}),
     ("spr_trace_opts", io.Trace, {"file_count"}),
     ("spr_generate_opts", io.generate, set()),
     ("spr_scenario_opts", io.Scenario.read, set()),

@@ -288,12 +288,17 @@ static void test_sriov_crash__records_have_one_way_to_be_written(void **state) {
 static void test_sriov_crash__refuses_a_journal_that_cannot_be(void **state) {
     (void)state;
     const struct {
-        const char *record[2];
+        const char *record[3];
         int code;
     } journal[] = {
-        {{good[2], NULL}, SPR_E_CORRUPT}, {{good[3], NULL}, SPR_E_CORRUPT},
-        {{"hello", NULL}, SPR_E_FORMAT},  {{"2 hold 0000:01:10.2", NULL}, SPR_E_TOO_NEW},
-        {{good[0], good[2]}, SPR_OK},     {{good[4], good[6]}, SPR_OK},
+        {{good[2], NULL}, SPR_E_CORRUPT},
+        {{good[3], NULL}, SPR_E_CORRUPT},
+        {{"hello", NULL}, SPR_E_FORMAT},
+        {{"2 hold 0000:01:10.2", NULL}, SPR_E_TOO_NEW},
+        {{good[0], good[2]}, SPR_OK},
+        {{good[0], good[2], good[2]}, SPR_E_CORRUPT},
+        {{good[0], good[2], good[0]}, SPR_E_CORRUPT},
+        {{good[4], good[6]}, SPR_OK},
     };
     for (size_t i = 0; i < sizeof journal / sizeof *journal; i++) {
         struct fake_vfs *f = fake_vfs_make();
@@ -305,7 +310,7 @@ static void test_sriov_crash__refuses_a_journal_that_cannot_be(void **state) {
         struct spr_env env = {.size = sizeof env, .context = ctx};
         struct spr_store_file_opts o = {.size = sizeof o, .path = f->journal};
         assert_int_equal(spr_store_file()->open(&env, &o, &file), SPR_OK);
-        for (int k = 0; k < 2 && journal[i].record[k]; k++)
+        for (int k = 0; k < 3 && journal[i].record[k]; k++)
             assert_int_equal(
                 spr_store_file()->append(file, journal[i].record[k], strlen(journal[i].record[k]), INT64_MAX, &ticket),
                 SPR_OK);

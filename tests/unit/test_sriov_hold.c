@@ -345,6 +345,9 @@ static void test_sriov_hold__refuses_bad_wishes(void **state) {
     }
     assert_int_equal(spr_sriov_allocate(c->s, NULL, &v), SPR_E_ARG);
     assert_int_equal(spr_sriov_allocate(c->s, &good, NULL), SPR_E_ARG);
+    v.size = 3; /* an answer that cannot be given is refused before anything is taken */
+    assert_int_equal(spr_sriov_allocate(c->s, &good, &v), SPR_E_ARG);
+    v.size = sizeof v;
     assert_int_equal(spr_sriov_release(c->s, 0, 0), SPR_E_ARG);
     good.pf = "eth7";
     assert_int_equal(spr_sriov_allocate(c->s, &good, &v), SPR_E_CAPACITY);

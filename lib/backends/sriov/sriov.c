@@ -255,7 +255,7 @@ static int check_want(const struct spr_sriov *s, const struct spr_sriov_want *w)
 
 int spr_sriov_allocate(spr_sriov *s, const struct spr_sriov_want *want, struct spr_sriov_vf *out) {
     struct spr_sriov_want w;
-    if (!s || !want || !out)
+    if (!s || !want || !out || out->size < sizeof out->size || out->size > 65536) /* before anything is taken */
         return SPR_E_ARG;
     int rc = copy_in(s, "spr_sriov_want", want, &w, sizeof w);
     if (rc >= 0)

@@ -5,7 +5,7 @@
 
 # What the libraries and the tool need (CONTRIBUTING.md says why), and what the tests need on top.
 build_packages="gcc libc6-dev binutils meson ninja-build pkg-config python3 libjansson-dev zlib1g-dev libfyaml-dev libpopt-dev libgsl-dev
-  libvirt-dev libxml2-dev libcurl4-gnutls-dev libnl-3-dev libnl-route-3-dev"
+  libvirt-dev libxml2-dev libcurl4-gnutls-dev libnl-3-dev libnl-route-3-dev libdpdk-dev"
 test_packages="libcmocka-dev g++ clang libclang-rt-dev llvm valgrind doxygen reuse abigail-tools python3-cffi python3-dev python3-numpy
   python3-pytest mypy
   python3-setuptools locales chromium git debhelper dpkg-dev libvirt-clients libxml2-utils libdpdk-dev"

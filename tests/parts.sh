@@ -29,7 +29,7 @@ tests_in() {
 }
 
 # What ships, with debug information: the same optimisation, warnings are errors.
-plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled -Dlibvirt=enabled -Dsriov=enabled && build_in "$build/plain"; }
+plain() { configure "$build/plain" --prefix=/usr -Dwerror=true -Ddebug=true -Dgsl=enabled -Dlibvirt=enabled -Dsriov=enabled -Ddpdk=enabled && build_in "$build/plain"; }
 
 part_unit() { plain && tests_in "$build/plain" --no-suite libvirt --no-suite dpdk; }
 
@@ -98,6 +98,7 @@ part_install() {
 #include <shardpredict/backend-gsl.h>
 #include <shardpredict/backend-libvirt.h>
 #include <shardpredict/backend-sim.h>
+#include <shardpredict/backend-dpdk.h>
 #include <shardpredict/backend-sriov.h>
 int main() { return spr_version_number() != SPR_VERSION_MAJOR * 1000000 + SPR_VERSION_MINOR * 1000 + SPR_VERSION_PATCH; }' \
         >"$build/stranger.cc"
@@ -122,7 +123,7 @@ part_abi() {
     plain || return 1
     CC=clang configure "$build/clang" --prefix=/usr -Dwerror=true -Ddebug=true -Dtests=false && build_in "$build/clang" || return 1
     for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
-        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov; do
+        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk; do
         abi_same "$build/clang/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
     done
     old=$(git -c safe.directory='*' tag --list 'v*' --sort=-v:refname 2>/dev/null | head -1)
@@ -133,7 +134,7 @@ part_abi() {
         [ -e "$build/old/build.ninja" ] || meson setup "$build/old" "$build/old-source" -Ddebug=true -Dtests=false || return 1
         build_in "$build/old" || return 1
         for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
-        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov; do
+        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk; do
             abi_same "$build/old/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
         done
     fi

@@ -12,14 +12,17 @@ NM, READELF = sys.argv[1:3]
 LIBS = dict(a.split("=", 1) for a in sys.argv[3:])
 MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim": "lib/backends/sim/shardpredict-sim.map",
         "gsl": "lib/backends/gsl/shardpredict-gsl.map", "libvirt": "lib/backends/libvirt/shardpredict-libvirt.map",
+        "dpdk": "lib/backends/dpdk/shardpredict-dpdk.map",
         "sriov": "lib/backends/sriov/shardpredict-sriov.map"}
 # libvirt's event loop and libcurl are set up once a process, whoever runs them.
-GLOBALS = {"libvirt": {"event_loop_once", "event_loop_started"}}
+# Which instructions the processor has is the same for everybody in the process.
+GLOBALS = {"libvirt": {"event_loop_once", "event_loop_started"}, "dpdk": {"dp_flow_level", "dp_hash_level"}}
 LIBC = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 OWN = {"libshardpredict.so"}
 ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.1", "libfyaml.so.0"},
            "gsl": LIBC | {"libgsl.so.27", "libgsl.so.28", "libgslcblas.so.0"},
            "libvirt": LIBC | {"libvirt.so.0", "libxml2.so.2", "libcurl-gnutls.so.4", "libcurl.so.4"},
+           "dpdk": LIBC | {f"librte_{n}.so.23" for n in ("eal", "ethdev", "mbuf", "mempool", "rcu", "ring")},
            "sriov": LIBC | {"libnl-3.so.200", "libnl-route-3.so.200"}}
 
 

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The loop of an lcore; see lcore.h. */
+#include "lcore.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_prefetch.h>
+#include <string.h>
+
+enum { SWEEP_BUCKETS = 64, SWEEP_MS = 1 };
+
+/* ---- sending ---- */
+
+/* What a port does not take is lost, and counted as that instead of as forwarded. */
+static void flush(struct dp_lcore *l, unsigned port) {
+    unsigned n = l->out_count[port], sent = 0;
+    if (!n)
+        return;
+    sent = rte_eth_tx_burst(l->ports[port].id, (uint16_t)l->queue, l->out[port], (uint16_t)n);
+    for (unsigned i = sent; i < n; i++) {
+        l->worker.counters.verdict[l->out_verdict[port][i]]--;
+        l->worker.counters.verdict[DP_DROP_TX]++;
+        rte_pktmbuf_free(l->out[port][i]);
+    }
+    l->out_count[port] = 0;
+}
+
+static void send_one(struct dp_lcore *l, unsigned port, struct rte_mbuf *m, uint8_t verdict) {
+    unsigned n = l->out_count[port]++;
+    l->out[port][n] = m;
+    l->out_verdict[port][n] = verdict;
+}
+
+/* ---- capturing ---- */
+
+static bool is_wanted(const struct dp_capture *c, const struct dp_snapshot *s, const struct rte_mbuf *m) {
+    struct dp_packet p;
+    if (!c->front && !c->source_ip)
+        return true;
+    if (dp_parse(rte_pktmbuf_mtod(m, const uint8_t *), m->data_len, &p) != DP_PASS || !p.ip)
+        return false;
+    if (c->source_ip && (p.ip != c->source_ip || memcmp(p.source, c->source, p.ip == 4 ? 4 : 16)))
+        return false;
+    if (!c->front)
+        return true;
+    const struct dp_service *v = dp_snapshot_find(s, p.destination, p.ip, p.protocol, p.destination_port);
+    return v && v->front == c->front;
+}
+
+static void capture(struct dp_lcore *l, const struct dp_snapshot *s, struct rte_mbuf **m, unsigned n) {
+    for (unsigned i = 0; i < n; i++) {
+        if (!is_wanted(l->capture, s, m[i]))
+            continue;
+        struct rte_mbuf *copy = rte_pktmbuf_copy(m[i], l->capture->pool, 0, UINT32_MAX);
+        if (copy && rte_ring_enqueue(l->capture->ring, copy))
+            rte_pktmbuf_free(copy); /* its reader is slow: traffic does not wait for it */
+    }
+}
+
+/* ---- a burst ---- */
+
+static void describe(struct dp_burst *b, struct rte_mbuf **m, unsigned n) {
+    b->count = n;
+    for (unsigned i = 0; i < n; i++) {
+        b->frame[i] = rte_pktmbuf_mtod(m[i], uint8_t *);
+        b->length[i] = m[i]->data_len;
+        b->room[i] = rte_pktmbuf_headroom(m[i]);
+    }
+}
+
+static void fit(struct rte_mbuf *m, int32_t grow, uint32_t length) {
+    m->data_off = (uint16_t)(m->data_off - grow);
+    m->data_len = (uint16_t)length;
+    m->pkt_len = length;
+    m->ol_flags = 0;
+}
+
+void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned port, struct rte_mbuf **m, unsigned n,
+                    uint64_t now_ms) {
+    struct dp_burst b;
+    for (unsigned i = 0; i < n; i++)
+        rte_prefetch0(rte_pktmbuf_mtod(m[i], const uint8_t *));
+    for (unsigned i = 0; i < n; i++) /* packets in several pieces: one piece, or their first one is what is there */
+        if (m[i]->nb_segs > 1)
+            rte_pktmbuf_linearize(m[i]);
+    describe(&b, m, n);
+    dp_worker_burst(&l->worker, s, &b, now_ms);
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t to = b.port[i] == DP_PORT_PASS   ? l->ports[port].neighbour
+                      : b.port[i] == DP_PORT_BACK ? port
+                                                  : b.port[i];
+        if (b.verdict[i] > DP_REPLY) {
+            rte_pktmbuf_free(m[i]);
+            continue;
+        }
+        if (to >= l->port_count) {
+            l->worker.counters.verdict[b.verdict[i]]--;
+            l->worker.counters.verdict[DP_DROP_NO_WAY]++;
+            rte_pktmbuf_free(m[i]);
+            continue;
+        }
+        if (b.verdict[i] != DP_PASS)
+            fit(m[i], b.grow[i], b.length[i]);
+        send_one(l, to, m[i], b.verdict[i]);
+    }
+    for (unsigned i = 0; i < l->port_count; i++)
+        flush(l, i);
+}
+
+/* ---- commands ---- */
+
+static void dump(struct dp_lcore *l, struct dp_dump *d) {
+    struct dp_flow_table *t = d->ip == 4 ? l->worker.ip4 : l->worker.ip6;
+    d->count = 0;
+    for (unsigned buckets = 0; d->count < DP_DUMP && buckets < 4096; buckets++) {
+        uint32_t value, slot;
+        struct dp_dumped *f = &d->flow[d->count];
+        if (!dp_flow_next(t, &d->cursor, 64, &f->key, &value, &slot)) {
+            d->over = d->ip == 6;
+            d->ip = 6;
+            d->cursor = 0;
+            break;
+        }
+        if (slot == UINT32_MAX)
+            continue;
+        f->value = value;
+        f->ip = d->ip;
+        d->count++;
+    }
+}
+
+static void obey(struct dp_lcore *l) {
+    void *command;
+    if (rte_ring_dequeue(l->commands, &command))
+        return;
+    dump(l, command);
+    rte_ring_enqueue(l->answers, command); /* one at a time: there is room */
+}
+
+/* ---- a round ---- */
+
+unsigned dp_lcore_poll(struct dp_lcore *l) {
+    struct rte_mbuf *m[DP_RX];
+    const struct dp_snapshot *s = atomic_load_explicit(l->snapshot, memory_order_acquire);
+    uint64_t began = rte_rdtsc(), now_ms = began / l->cycles_per_ms;
+    unsigned all = 0;
+    for (unsigned p = 0; p < l->port_count; p++) {
+        unsigned n = rte_eth_rx_burst(l->ports[p].id, (uint16_t)l->queue, m, DP_RX);
+        if (!n)
+            continue;
+        all += n;
+        if (atomic_load_explicit(&l->capture->on, memory_order_relaxed))
+            capture(l, s, m, n);
+        dp_lcore_burst(l, s, p, m, n, now_ms);
+    }
+    if (began - l->cycles_sweep >= l->cycles_per_ms * SWEEP_MS) {
+        l->cycles_sweep = began;
+        dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS, now_ms);
+        obey(l);
+    }
+    atomic_store_explicit(&l->seen, s->generation, memory_order_release);
+    rte_rcu_qsbr_quiescent(l->rcu, l->queue);
+    l->rounds++;
+    if (all)
+        l->cycles_busy += rte_rdtsc() - began;
+    return all;
+}

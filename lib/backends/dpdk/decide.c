@@ -301,8 +301,18 @@ static void later_fragment(struct dp_worker *w, const struct dp_snapshot *s, str
 
 /* ---- the burst ---- */
 
+/* Neighbours in a burst are often of one service: look at the one before first. */
+static const struct dp_service *find(const struct dp_snapshot *s, const struct dp_packet *p, bool ports,
+                                     const struct item *before) {
+    if (before && before->service && ports && before->p.kind == p->kind && p->kind != DP_KIND_ICMP_ERROR &&
+        before->verdict == DP_PASS && before->p.destination_port == p->destination_port && before->p.ip == p->ip &&
+        !memcmp(before->p.destination, p->destination, 16))
+        return before->service;
+    return dp_snapshot_find(s, p->destination, p->ip, p->protocol, ports ? p->destination_port : 0);
+}
+
 static void read_one(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it,
-                     uint64_t now_ms) {
+                     const struct item *before, uint64_t now_ms) {
     it->service = NULL;
     it->value = 0;
     it->slot = UINT32_MAX;
@@ -314,7 +324,7 @@ static void read_one(struct dp_worker *w, const struct dp_snapshot *s, struct dp
     if (it->verdict != DP_PASS || !it->p.ip)
         return;
     bool ports = it->p.kind == DP_KIND_TCP || it->p.kind == DP_KIND_UDP || it->p.kind == DP_KIND_ICMP_ERROR;
-    it->service = dp_snapshot_find(s, it->p.destination, it->p.ip, it->p.protocol, ports ? it->p.destination_port : 0);
+    it->service = find(s, &it->p, ports, before);
     if (!it->service) {
         it->service = ports && s->returns ? dp_snapshot_find_return(s, &it->p) : NULL;
         if (it->service)
@@ -386,18 +396,78 @@ static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_bu
     w->counters.verdict[verdict]++;
 }
 
-void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
+/* ---- the short way ---- */
+
+/* Neighbours in a burst are often of one service that does not spill: what is known of it, and what has to be counted.
+ */
+struct run {
+    const struct dp_rewrite *rewrite; /* NULL: packets of it go the long way */
+    uint64_t packets, bytes;
+    uint32_t address;
+    uint16_t port, front;
+};
+
+static void run_count(struct dp_worker *w, struct run *run) {
+    if (!run->packets)
+        return;
+    w->by_front[run->front].packets += run->packets;
+    w->by_front[run->front].bytes += run->bytes;
+    w->counters.bytes += run->bytes;
+    w->counters.verdict[DP_PRIMARY] += run->packets;
+    run->packets = run->bytes = 0;
+}
+
+static void run_begin(struct dp_worker *w, const struct dp_snapshot *s, const uint8_t *ip, uint64_t now_ms,
+                      struct run *run) {
+    run_count(w, run);
+    run->rewrite = NULL;
+    memcpy(&run->address, ip + 16, 4);
+    memcpy(&run->port, ip + 22, 2);
+    const struct dp_service *v = dp_snapshot_find(s, ip + 16, 4, 6, run->port);
+    if (!v || v->mode != DP_MODE_NORMAL || !v->primary)
+        return;
+    const struct dp_service_counters *c = &w->by_front[v->front];
+    const struct dp_rewrite *r = &s->backends[v->primary].rewrite;
+    run->front = v->front;
+    if (!c->flows && now_ms >= c->look_until_ms && r->action == DP_ACT_L2 && !r->vlan && !r->mtu)
+        run->rewrite = r;
+}
+
+/* A plain TCP segment that opens nothing, of a service that does not spill: two addresses and on. */
+static inline bool express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i,
+                           uint64_t now_ms, struct run *run) {
+    uint8_t *frame = b->frame[i], *ip = frame + 14;
+    uint32_t address;
+    uint16_t port;
+    if (!dp_is_plain_tcp(frame, b->length[i]) || ip[33] & DP_SYN)
+        return false;
+    memcpy(&address, ip + 16, 4);
+    memcpy(&port, ip + 22, 2);
+    if (address != run->address || port != run->port)
+        run_begin(w, s, ip, now_ms, run);
+    if (!run->rewrite)
+        return false;
+    memcpy(frame, run->rewrite->mac, 12);
+    run->packets++;
+    run->bytes += b->length[i];
+    b->grow[i] = 0;
+    b->verdict[i] = DP_PRIMARY;
+    b->port[i] = run->rewrite->port;
+    return true;
+}
+
+static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, const uint8_t *which,
+                     unsigned n, uint64_t now_ms) {
     struct item items[DP_BURST];
     unsigned wanted = 0;
     w->stale = false;
-    w->counters.packets += b->count;
-    for (unsigned i = 0; i < b->count; i++) {
-        read_one(w, s, b, i, &items[i], now_ms);
+    for (unsigned i = 0; i < n; i++) {
+        read_one(w, s, b, which[i], &items[i], i ? &items[i - 1] : NULL, now_ms);
         wanted += items[i].wanted;
     }
     if (wanted)
-        look_up(w, items, b->count);
-    for (unsigned i = 0; i < b->count; i++) {
+        look_up(w, items, n);
+    for (unsigned i = 0; i < n; i++) {
         struct item *it = &items[i];
         if (!it->service || it->verdict != DP_PASS)
             continue;
@@ -410,8 +480,21 @@ void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp
         if (it->p.first_fragment && it->backend)
             dp_fragments_put(w->fragments, &it->p, it->backend, now_ms);
     }
+    for (unsigned i = 0; i < n; i++)
+        leave(w, s, b, which[i], &items[i]);
+}
+
+void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
+    struct run run = {.rewrite = NULL};
+    uint8_t rest[DP_BURST];
+    unsigned n = 0;
+    w->counters.packets += b->count;
     for (unsigned i = 0; i < b->count; i++)
-        leave(w, s, b, i, &items[i]);
+        if (!express(w, s, b, i, now_ms, &run))
+            rest[n++] = (uint8_t)i;
+    run_count(w, &run);
+    if (n)
+        long_way(w, s, b, rest, n, now_ms);
 }
 
 /* ---- the sweep ---- */

@@ -99,7 +99,7 @@ void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned po
             rte_pktmbuf_free(m[i]);
             continue;
         }
-        if (b.verdict[i] != DP_PASS)
+        if (b.grow[i] || b.length[i] != m[i]->data_len)
             fit(m[i], b.grow[i], b.length[i]);
         send_one(l, to, m[i], b.verdict[i]);
     }

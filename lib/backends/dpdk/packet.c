@@ -204,7 +204,32 @@ static enum dp_verdict ip6(const uint8_t *frame, size_t length, struct dp_packet
 
 /* ---- the frame ---- */
 
+/* The short way for plain TCP; says the same as the long one (fuzz_packet compares them). */
+static void plain_tcp(const uint8_t *frame, struct dp_packet *out) {
+    const uint8_t *ip = frame + ETHER, *tcp = ip + IP4_LEAST;
+    *out = (struct dp_packet){.source_port = raw16(tcp),
+                              .destination_port = raw16(tcp + 2),
+                              .l3 = ETHER,
+                              .l4 = ETHER + IP4_LEAST,
+                              .ip_length = get16(ip + 2),
+                              .kind = DP_KIND_TCP,
+                              .ip = 4,
+                              .protocol = P_TCP,
+                              .tcp_flags = tcp[13],
+                              .dont_fragment = ip[6] & 0x40,
+                              .ttl = ip[8]};
+    memcpy(out->source, ip + 12, 4);
+    memcpy(out->destination, ip + 16, 4);
+}
+
 enum dp_verdict dp_parse(const uint8_t *frame, size_t length, struct dp_packet *out) {
+    if (!dp_is_plain_tcp(frame, length))
+        return dp_parse_any(frame, length, out);
+    plain_tcp(frame, out);
+    return DP_PASS;
+}
+
+enum dp_verdict dp_parse_any(const uint8_t *frame, size_t length, struct dp_packet *out) {
     memset(out, 0, sizeof *out);
     if (length < ETHER)
         return DP_DROP_RUNT;

@@ -20,7 +20,7 @@ static inline void in_order(void) { atomic_signal_fence(memory_order_seq_cst); }
 size_t dp_flow_bytes(enum dp_flow_family family, unsigned buckets_log2) {
     if (buckets_log2 < 1 || buckets_log2 > DP_FLOW_LOG2_MOST)
         return 0;
-    return DP_FLOW_START + ((size_t)(family == DP_FLOW_IP6 ? 128 : 64) << buckets_log2);
+    return DP_FLOW_START + ((size_t)(family == DP_FLOW_IP6 ? 129 : 65) << buckets_log2);
 }
 
 int dp_flow_open(void *memory, size_t bytes, enum dp_flow_family family, unsigned buckets_log2, bool fresh,
@@ -38,6 +38,7 @@ int dp_flow_open(void *memory, size_t bytes, enum dp_flow_family family, unsigne
                                 .mask = (UINT32_C(1) << buckets_log2) - 1,
                                 .shift = family == DP_FLOW_IP6 ? 7 : 6,
                                 .family = (uint8_t)family};
+    t->hints = t->buckets + ((size_t)1 << (buckets_log2 + t->shift));
     dp_hash_key_make(&t->key, seed);
     if (fresh) {
         dp_head_clear(memory);
@@ -91,14 +92,16 @@ void dp_flow_clear(const struct dp_flow_table *t, struct dp_bucket *b, unsigned 
     put(t, b, at, (struct dp_words){0}, 0);
 }
 
-static void away_one_more(struct dp_bucket *first, uint64_t hash) {
-    first->value[DP_OVERFLOW] = (first->value[DP_OVERFLOW] + 1) | dp_filter_bit(hash);
-    in_order();
+static void away_one_more(struct dp_flow_table *t, uint64_t hash) {
+    uint32_t first = dp_first(t, hash);
+    dp_bucket_at(t, first)->value[DP_OVERFLOW]++;
+    t->hints[first] |= dp_hint(hash);
 }
 
-static void away_one_less(struct dp_bucket *first) {
-    uint32_t left = first->value[DP_OVERFLOW] - 1;
-    first->value[DP_OVERFLOW] = left & 65535 ? left : 0;
+/* A bit may be that of several flows: only the last one takes them along. */
+static void away_one_less(struct dp_flow_table *t, uint32_t first) {
+    if (--dp_bucket_at(t, first)->value[DP_OVERFLOW] == 0)
+        t->hints[first] = 0;
 }
 
 /* DP_SLOTS when there is none. */
@@ -108,8 +111,6 @@ static unsigned free_slot(const struct dp_bucket *b) {
         i++;
     return i;
 }
-
-static bool may_go_away(const struct dp_bucket *first) { return (first->value[DP_OVERFLOW] & 65535) < 65535; }
 
 /* ---- displacement ---- */
 
@@ -136,11 +137,11 @@ static uint32_t walk_back(struct dp_flow_table *t, const struct step *steps, uns
         uint64_t hash = dp_flow_hash(t, w);
         bool leaves_home = dp_first(t, hash) == steps[from].bucket;
         if (leaves_home)
-            away_one_more(b, hash);
+            away_one_more(t, hash);
         put(t, to, hole, w, b->value[slot]);
         dp_flow_clear(t, b, slot);
         if (!leaves_home)
-            away_one_less(to);
+            away_one_less(t, steps[step].bucket);
         hole = slot;
         step = from;
     }
@@ -157,8 +158,6 @@ static bool make_room(struct dp_flow_table *t, uint64_t hash, uint32_t *bucket, 
         for (unsigned s = 0; s < DP_SLOTS && count < STEPS; s++) {
             uint64_t h = dp_flow_hash(t, dp_flow_words(t, b, s));
             bool home = dp_first(t, h) == steps[i].bucket;
-            if (home && !may_go_away(b))
-                continue;
             steps[count] = (struct step){home ? dp_other(t, h) : dp_first(t, h), (uint16_t)i, (uint8_t)s};
             __builtin_prefetch(dp_bucket_at(t, steps[count++].bucket));
         }
@@ -180,14 +179,12 @@ static uint32_t insert(struct dp_flow_table *t, struct dp_words w, uint64_t hash
     if (!value)
         return UINT32_MAX;
     if (at == DP_SLOTS) {
-        if (!may_go_away(home))
-            return UINT32_MAX;
         bucket = dp_other(t, hash);
         at = free_slot(dp_bucket_at(t, bucket));
         if (at == DP_SLOTS && !make_room(t, hash, &bucket, &at))
             return UINT32_MAX;
         if (bucket != first)
-            away_one_more(home, hash);
+            away_one_more(t, hash);
     }
     put(t, dp_bucket_at(t, bucket), at, w, value);
     t->count++;
@@ -211,7 +208,7 @@ void dp_flow_erase(struct dp_flow_table *t, uint32_t slot) {
     uint64_t hash = dp_flow_hash(t, dp_flow_words(t, b, slot & 7));
     dp_flow_clear(t, b, slot & 7);
     if (dp_first(t, hash) != slot >> 3)
-        away_one_less(dp_bucket_at(t, dp_first(t, hash)));
+        away_one_less(t, dp_first(t, hash));
     t->count--;
 }
 

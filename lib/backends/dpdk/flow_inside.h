@@ -4,11 +4,12 @@
  *
  *     line 0    key[5]   IPv4: the key. IPv6: low half of the address, ports mixed in
  *               value[5] 0 = free; written after everything else of an entry, cleared before it
- *               value[5th] how many flows that belong here live in their other bucket (16 bits), and a filter of which
+ *               value[5] how many flows that belong here live in their other bucket
  *     line 1    high[5], ports[5]   IPv6: the rest of the key, so that a hit is exact
  *
- * A flow's first bucket is in the low half of its hash, the other one in the high half. A miss in the first is final
- * unless the filter has the hash's bit.
+ * A flow's first bucket is in the low half of its hash, the other one in the high half. Behind the buckets stands a
+ * byte of hints for each: a bit by the highest three of the hash for every flow that lives away from it. A miss in the
+ * first bucket is final unless the bit is set. The bytes stay in the caches when the buckets do not.
  *
  * kill -9 at any store leaves a table that dp_flow_recover takes: an entry is there when its value is; a flow on its
  * way to its other bucket is written there whole before it is taken out here, so it may be there twice, never not at
@@ -32,6 +33,7 @@ struct dp_beside {
 struct dp_flow_table {
     struct dp_hash_key key;
     uint8_t *buckets;
+    uint8_t *hints; /* a byte a bucket */
     uint64_t count;
     uint32_t mask;
     uint8_t shift; /* 6 or 7: bytes of a bucket */
@@ -47,8 +49,8 @@ static inline uint32_t dp_other(const struct dp_flow_table *t, uint64_t hash) {
     uint32_t first = dp_first(t, hash), other = (uint32_t)(hash >> 32) & t->mask;
     return other == first ? first ^ 1 : other;
 }
-/* Bit of the filter in an overflow word. Bits 60.. are nobody's: tables have 2^28 buckets at most. */
-static inline uint32_t dp_filter_bit(uint64_t hash) { return UINT32_C(0x10000) << (hash >> 60); }
+/* Bit of the hints of a flow's first bucket. Bits 60.. choose no bucket: tables have 2^28 at most. */
+static inline uint8_t dp_hint(uint64_t hash) { return (uint8_t)(1u << (hash >> 61)); }
 
 /* An IPv6 key in words. Client hosts use many ports of one address: mixed in, line 0 tells them apart. */
 struct dp_words {

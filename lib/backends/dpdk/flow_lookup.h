@@ -3,73 +3,115 @@
  * The lookup of a burst, written once. The including file defines LEVEL(name), TARGET and the two comparisons
  *     match(b, key)            bits of the slots of a line 0 that have this key
  *     beside(x, high, ports)   bits of the slots of a line 1 that have these
- * All lines are asked for before one is read. A flow that may live in its other bucket is put off, its line asked for
- * at once, and looked for there at the end, when the lines of the others have covered the wait.
+ *
+ * All lines are asked for before one is read, those of other buckets too: the table of hints, a byte a bucket and near
+ * in the caches, says which flows may live there. Nothing branches on what a line holds: a burst has hits and misses in
+ * any order, and a branch that is guessed wrongly is settled only when its line has come, which costs more than all
+ * else.
  */
+enum { TURN = 8 };
 
-/* No branch on hit or miss: a burst holds both. The place after the last value is the overflow word. */
-TARGET static inline uint32_t settle(const struct dp_bucket *b, uint32_t bucket, unsigned bits, uint32_t *value,
+/* The place after the last value is the overflow word; here it means "not in this bucket". */
+TARGET static inline void first_try(const struct dp_bucket *b, unsigned bits, uint32_t *value, uint32_t *place) {
+    unsigned at = (unsigned)__builtin_ctz(bits | 1u << DP_OVERFLOW);
+    *value = b->value[at];
+    *place = at;
+}
+
+TARGET static inline void settle(unsigned n, uint32_t mask, const uint64_t *hashes, const uint32_t *places,
+                                 uint32_t *values, uint32_t *slots) {
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t value = values[i] & ~(0 - (places[i] / DP_OVERFLOW));
+        values[i] = value;
+        slots[i] = (((uint32_t)hashes[i] & mask) << 3 | places[i]) | (0 - (uint32_t)(value == 0));
+    }
+}
+
+/* Found here: this; else what the first try said. */
+TARGET static inline void second_try(const struct dp_bucket *b, uint32_t bucket, unsigned bits, uint32_t *value,
                                      uint32_t *slot) {
     unsigned at = (unsigned)__builtin_ctz(bits | 1u << DP_OVERFLOW);
-    uint32_t word = b->value[at];
-    uint32_t found = bits ? UINT32_MAX : 0;
-    *value = word & found;
-    *slot = *value ? bucket << 3 | at : UINT32_MAX;
-    return word & ~found;
+    uint32_t here = at / DP_OVERFLOW - 1;
+    *value = (b->value[at] & here) | (*value & ~here);
+    *slot = ((bucket << 3 | at) & here) | (*slot & ~here);
+}
+
+/* Turns of a fixed length cost less than a loop whose end nobody can guess: the last one repeats what was done. */
+TARGET static inline unsigned fill_up(unsigned *later, unsigned count) {
+    for (unsigned i = 0; i < TURN; i++)
+        later[count + i] = later[count - 1];
+    return (count + TURN - 1) / TURN * TURN;
+}
+
+/* Asks for all lines; @return how many may be in their other bucket, which ones in `later` */
+TARGET static inline unsigned ask(const struct dp_flow_table *t, const uint64_t *hashes, unsigned n, unsigned shift,
+                                  unsigned *later) {
+    const uint8_t *buckets = t->buckets, *hints = t->hints;
+    const uint32_t mask = t->mask;
+    unsigned count = 0;
+    for (unsigned i = 0; i < n; i++)
+        __builtin_prefetch(hints + ((uint32_t)hashes[i] & mask));
+    for (unsigned i = 0; i < n; i++) {
+        const uint8_t *at = buckets + ((size_t)((uint32_t)hashes[i] & mask) << shift);
+        __builtin_prefetch(at);
+        if (shift == 7)
+            __builtin_prefetch(at + 64);
+    }
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t first = (uint32_t)hashes[i] & mask, other = (uint32_t)(hashes[i] >> 32) & mask;
+        uint32_t away = hints[first] >> (hashes[i] >> 61) & 1;
+        other ^= other == first;
+        const uint8_t *at = buckets + ((size_t)(first ^ ((first ^ other) & (0 - away))) << shift);
+        __builtin_prefetch(at);
+        if (shift == 7)
+            __builtin_prefetch(at + 64);
+        later[count] = i;
+        count += away;
+    }
+    return count;
 }
 
 TARGET void LEVEL(dp_flow_lookup4)(const struct dp_flow_table *t, const uint64_t *keys, unsigned n,
                                    const uint64_t *hashes, uint32_t *values, uint32_t *slots) {
-    uint8_t *const buckets = t->buckets;
+    const uint8_t *buckets = t->buckets;
     const uint32_t mask = t->mask;
-    unsigned later[64], count = 0;
-    for (unsigned i = 0; i < n; i++)
-        __builtin_prefetch(buckets + ((size_t)((uint32_t)hashes[i] & mask) << 6));
+    unsigned later[64 + TURN], count = ask(t, hashes, n, 6, later);
+    uint32_t places[64];
     for (unsigned i = 0; i < n; i++) {
-        uint32_t bucket = (uint32_t)hashes[i] & mask;
-        const struct dp_bucket *b = (const struct dp_bucket *)(const void *)(buckets + ((size_t)bucket << 6));
-        if (settle(b, bucket, match(b, keys[i]), &values[i], &slots[i]) & dp_filter_bit(hashes[i])) {
-            __builtin_prefetch(dp_bucket_at(t, dp_other(t, hashes[i])));
-            later[count++] = i;
-        }
+        const void *at = buckets + ((size_t)((uint32_t)hashes[i] & mask) << 6);
+        first_try(at, match(at, keys[i]), &values[i], &places[i]);
     }
+    settle(n, mask, hashes, places, values, slots);
+    count = count ? fill_up(later, count) : 0;
     for (unsigned j = 0; j < count; j++) {
         unsigned i = later[j];
         uint32_t bucket = dp_other(t, hashes[i]);
-        const struct dp_bucket *b = dp_bucket_at(t, bucket);
-        settle(b, bucket, match(b, keys[i]), &values[i], &slots[i]);
+        const void *at = buckets + ((size_t)bucket << 6);
+        second_try(at, bucket, match(at, keys[i]), &values[i], &slots[i]);
     }
 }
 
-TARGET static inline unsigned match6(struct dp_bucket *b, const struct dp_words *w) {
-    unsigned bits = match(b, w->key);
-    return bits ? bits & beside(dp_beside_of(b), w->high, w->ports) : 0;
+TARGET static inline unsigned match6(const struct dp_bucket *b, const struct dp_key6 *key) {
+    struct dp_words w = dp_words_of(key);
+    return match(b, w.key) & beside((const struct dp_beside *)(const void *)(b + 1), w.high, w.ports);
 }
 
 TARGET void LEVEL(dp_flow_lookup6)(const struct dp_flow_table *t, const struct dp_key6 *keys, unsigned n,
                                    const uint64_t *hashes, uint32_t *values, uint32_t *slots) {
-    unsigned later[64], count = 0;
+    const uint8_t *buckets = t->buckets;
+    const uint32_t mask = t->mask;
+    unsigned later[64 + TURN], count = ask(t, hashes, n, 7, later);
+    uint32_t places[64];
     for (unsigned i = 0; i < n; i++) {
-        struct dp_bucket *b = dp_bucket_at(t, dp_first(t, hashes[i]));
-        __builtin_prefetch(b);
-        __builtin_prefetch(dp_beside_of(b));
+        const void *at = buckets + ((size_t)((uint32_t)hashes[i] & mask) << 7);
+        first_try(at, match6(at, &keys[i]), &values[i], &places[i]);
     }
-    for (unsigned i = 0; i < n; i++) {
-        uint32_t bucket = dp_first(t, hashes[i]);
-        struct dp_bucket *b = dp_bucket_at(t, bucket);
-        struct dp_words w = dp_words_of(&keys[i]);
-        if (settle(b, bucket, match6(b, &w), &values[i], &slots[i]) & dp_filter_bit(hashes[i])) {
-            struct dp_bucket *o = dp_bucket_at(t, dp_other(t, hashes[i]));
-            __builtin_prefetch(o);
-            __builtin_prefetch(dp_beside_of(o));
-            later[count++] = i;
-        }
-    }
+    settle(n, mask, hashes, places, values, slots);
+    count = count ? fill_up(later, count) : 0;
     for (unsigned j = 0; j < count; j++) {
         unsigned i = later[j];
         uint32_t bucket = dp_other(t, hashes[i]);
-        struct dp_bucket *b = dp_bucket_at(t, bucket);
-        struct dp_words w = dp_words_of(&keys[i]);
-        settle(b, bucket, match6(b, &w), &values[i], &slots[i]);
+        const void *at = buckets + ((size_t)bucket << 7);
+        second_try(at, bucket, match6(at, &keys[i]), &values[i], &slots[i]);
     }
 }

@@ -40,6 +40,9 @@ const char *dp_flow_recover(struct dp_flow_table *t) {
     for (uint32_t bucket = 0; bucket <= t->mask; bucket++) {
         struct dp_bucket *b = dp_bucket_at(t, bucket);
         b->value[DP_OVERFLOW] = 0;
+        t->hints[bucket] = 0;
+        if (t->family == DP_FLOW_IP6)
+            dp_beside_of(b)->ports[DP_SLOTS] = 0;
         for (unsigned i = 0; i < DP_SLOTS; i++)
             if (!b->value[i]) /* was on its way in or out */
                 dp_flow_clear(t, b, i);
@@ -53,8 +56,10 @@ const char *dp_flow_recover(struct dp_flow_table *t) {
             struct dp_bucket *first = dp_bucket_at(t, dp_first(t, hash));
             if (first != b && is_in(t, first, w))
                 dp_flow_clear(t, b, i); /* it was moving, and both copies are whole */
-            else if (first != b)
-                first->value[DP_OVERFLOW] = (first->value[DP_OVERFLOW] + 1) | dp_filter_bit(hash);
+            else if (first != b) {
+                first->value[DP_OVERFLOW]++;
+                t->hints[dp_first(t, hash)] |= dp_hint(hash);
+            }
             t->count += b->value[i] != 0;
         }
     }

@@ -301,12 +301,22 @@ static void later_fragment(struct dp_worker *w, const struct dp_snapshot *s, str
 
 /* ---- the burst ---- */
 
+/* IPv4 as the four bytes that were just written: reading more would wait until all of them are in the cache. */
+static bool same_address(const struct dp_packet *a, const struct dp_packet *b) {
+    uint32_t x, y;
+    if (a->ip == 6)
+        return !memcmp(a->destination, b->destination, 16);
+    memcpy(&x, a->destination, 4);
+    memcpy(&y, b->destination, 4);
+    return x == y;
+}
+
 /* Neighbours in a burst are often of one service: look at the one before first. */
 static const struct dp_service *find(const struct dp_snapshot *s, const struct dp_packet *p, bool ports,
                                      const struct item *before) {
     if (before && before->service && ports && before->p.kind == p->kind && p->kind != DP_KIND_ICMP_ERROR &&
         before->verdict == DP_PASS && before->p.destination_port == p->destination_port && before->p.ip == p->ip &&
-        !memcmp(before->p.destination, p->destination, 16))
+        same_address(&before->p, p))
         return before->service;
     return dp_snapshot_find(s, p->destination, p->ip, p->protocol, ports ? p->destination_port : 0);
 }
@@ -398,13 +408,21 @@ static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_bu
 
 /* ---- the short way ---- */
 
-/* Neighbours in a burst are often of one service that does not spill: what is known of it, and what has to be counted.
- */
+/* Neighbours in a burst are often of one service: what is known of it, and what has to be counted. */
 struct run {
-    const struct dp_rewrite *rewrite; /* NULL: packets of it go the long way */
+    const struct dp_rewrite *rewrite; /* it does not spill: this is the way; NULL: it may, or it is none */
+    const struct dp_service *service; /* it may spill: look flows up; NULL: the long way */
     uint64_t packets, bytes;
     uint32_t address;
     uint16_t port, front;
+    bool opens; /* a SYN went before in this burst: what follows may be of a flow that it changes */
+};
+/* Segments of services that may spill, to be looked up together. */
+struct sought {
+    uint64_t key[DP_BURST];
+    uint16_t front[DP_BURST];
+    uint8_t at[DP_BURST];
+    unsigned count;
 };
 
 static void run_count(struct dp_worker *w, struct run *run) {
@@ -421,39 +439,101 @@ static void run_begin(struct dp_worker *w, const struct dp_snapshot *s, const ui
                       struct run *run) {
     run_count(w, run);
     run->rewrite = NULL;
+    run->service = NULL;
     memcpy(&run->address, ip + 16, 4);
     memcpy(&run->port, ip + 22, 2);
     const struct dp_service *v = dp_snapshot_find(s, ip + 16, 4, 6, run->port);
-    if (!v || v->mode != DP_MODE_NORMAL || !v->primary)
+    if (!v)
         return;
     const struct dp_service_counters *c = &w->by_front[v->front];
     const struct dp_rewrite *r = &s->backends[v->primary].rewrite;
     run->front = v->front;
-    if (!c->flows && now_ms >= c->look_until_ms && r->action == DP_ACT_L2 && !r->vlan && !r->mtu)
+    if (v->mode != DP_MODE_NORMAL || c->flows || now_ms < c->look_until_ms)
+        run->service = v;
+    else if (v->primary && r->action == DP_ACT_L2 && !r->vlan && !r->mtu)
         run->rewrite = r;
 }
 
-/* A plain TCP segment that opens nothing, of a service that does not spill: two addresses and on. */
+/* A plain TCP segment that opens and ends nothing: two addresses and on, or put down to be looked up. */
 static inline bool express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i,
-                           uint64_t now_ms, struct run *run) {
+                           uint64_t now_ms, struct run *run, struct sought *f) {
     uint8_t *frame = b->frame[i], *ip = frame + 14;
-    uint32_t address;
-    uint16_t port;
-    if (!dp_is_plain_tcp(frame, b->length[i]) || ip[33] & DP_SYN)
+    uint32_t address, source;
+    uint16_t port, source_port;
+    if (!dp_is_plain_tcp(frame, b->length[i]) || ip[33] & DP_SYN) {
+        run->opens = true;
         return false;
+    }
     memcpy(&address, ip + 16, 4);
     memcpy(&port, ip + 22, 2);
     if (address != run->address || port != run->port)
         run_begin(w, s, ip, now_ms, run);
-    if (!run->rewrite)
+    if (run->rewrite) {
+        memcpy(frame, run->rewrite->mac, 12);
+        run->packets++;
+        run->bytes += b->length[i];
+        b->grow[i] = 0;
+        b->verdict[i] = DP_PRIMARY;
+        b->port[i] = run->rewrite->port;
+        return true;
+    }
+    if (!run->service || run->opens || ip[33] & (DP_FIN | DP_RST))
         return false;
-    memcpy(frame, run->rewrite->mac, 12);
-    run->packets++;
-    run->bytes += b->length[i];
-    b->grow[i] = 0;
-    b->verdict[i] = DP_PRIMARY;
-    b->port[i] = run->rewrite->port;
+    memcpy(&source, ip + 12, 4);
+    memcpy(&source_port, ip + 20, 2);
+    f->key[f->count] = dp_key4(source, source_port, run->front);
+    f->front[f->count] = run->front;
+    f->at[f->count++] = (uint8_t)i;
     return true;
+}
+
+/* A flow that lives, was seen in this tick, of a shard that lives: nothing is to be written but its packet. */
+static inline bool follow_express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i,
+                                  uint16_t front, uint32_t value, uint16_t entropy, unsigned now) {
+    unsigned backend = dp_flow_backend(value);
+    if (dp_flow_state(value) != DP_FLOW_OPEN || dp_flow_age(value) != now || !lives(s, (uint16_t)backend) ||
+        s->backends[backend].generation != dp_flow_generation(value))
+        return false;
+    const struct dp_rewrite *r = &s->backends[backend].rewrite;
+    struct dp_service_counters *c = &w->by_front[front];
+    uint8_t *frame = b->frame[i];
+    uint32_t received = b->length[i];
+    if (r->action == DP_ACT_L2 && !r->vlan && !r->mtu) {
+        memcpy(frame, r->mac, 12);
+        b->grow[i] = 0;
+    } else {
+        struct dp_packet p = {.l3 = 14, .l4 = 34, .ip = 4, .protocol = 6, .kind = DP_KIND_TCP};
+        p.ip_length = (uint16_t)(frame[16] << 8 | frame[17]);
+        if (r->mtu && p.ip_length > r->mtu)
+            return false;
+        if (dp_rewrite(r, frame, &b->length[i], b->room[i], &p, entropy, &b->grow[i]) != DP_PASS)
+            return false;
+    }
+    c->packets++;
+    c->bytes += received;
+    c->spilled_packets++;
+    c->spilled_bytes += b->length[i];
+    w->counters.bytes += received;
+    b->verdict[i] = DP_SHARD;
+    b->port[i] = r->port;
+    return true;
+}
+
+/* @return which of them have to go the long way, as bits */
+static uint64_t seek(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, const struct sought *f,
+                     uint64_t now_ms) {
+    uint64_t hashes[DP_BURST], rest = 0;
+    uint32_t values[DP_BURST], slots[DP_BURST];
+    unsigned now = tick_of(s, now_ms), done = 0;
+    dp_flow_lookup4(w->ip4, f->key, f->count, hashes, values, slots);
+    for (unsigned k = 0; k < f->count; k++) {
+        if (follow_express(w, s, b, f->at[k], f->front[k], values[k], (uint16_t)(hashes[k] >> 20), now))
+            done++;
+        else
+            rest |= UINT64_C(1) << f->at[k];
+    }
+    w->counters.verdict[DP_SHARD] += done;
+    return rest;
 }
 
 static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, const uint8_t *which,
@@ -486,15 +566,22 @@ static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp
 
 void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
     struct run run = {.rewrite = NULL};
-    uint8_t rest[DP_BURST];
+    struct sought f;
+    uint8_t which[DP_BURST];
+    uint64_t rest = 0;
     unsigned n = 0;
+    f.count = 0;
     w->counters.packets += b->count;
     for (unsigned i = 0; i < b->count; i++)
-        if (!express(w, s, b, i, now_ms, &run))
-            rest[n++] = (uint8_t)i;
+        if (!express(w, s, b, i, now_ms, &run, &f))
+            rest |= UINT64_C(1) << i;
     run_count(w, &run);
+    if (f.count)
+        rest |= seek(w, s, b, &f, now_ms);
+    for (; rest; rest &= rest - 1) /* in the order in which they came */
+        which[n++] = (uint8_t)__builtin_ctzll(rest);
     if (n)
-        long_way(w, s, b, rest, n, now_ms);
+        long_way(w, s, b, which, n, now_ms);
 }
 
 /* ---- the sweep ---- */

@@ -65,7 +65,7 @@ def gone(l, host):
 
 def doctor(l, host, *options):
     """As the operator asks, on the host itself -> (exit code, JSON)."""
-    r = l.host(host, sys.argv[2], "doctor", "--json", *options, check=False)
+    r = l.host(host, os.path.realpath(sys.argv[2]), "doctor", "--json", *options, check=False)
     return r.returncode, json.loads(r.stdout)
 
 

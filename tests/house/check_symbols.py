@@ -16,7 +16,7 @@ MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim
         "sriov": "lib/backends/sriov/shardpredict-sriov.map"}
 # libvirt's event loop and libcurl are set up once a process, whoever runs them.
 # Which instructions the processor has is the same for everybody in the process.
-GLOBALS = {"libvirt": {"event_loop_once", "event_loop_started"}, "dpdk": {"dp_flow_level", "dp_hash_level"}}
+GLOBALS = {"libvirt": {"event_loop_once", "event_loop_started"}, "dpdk": {"dp_express_level", "dp_flow_level", "dp_hash_level"}}
 LIBC = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
 OWN = {"libshardpredict.so"}
 ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.1", "libfyaml.so.0"},

@@ -153,10 +153,11 @@ static inline void w_make(struct world *w, uint32_t host, uint16_t port, uint8_t
 static inline enum dp_verdict w_push(struct world *w, unsigned *backend) {
     struct dp_burst b = {.count = 1, .frame = {w->frame + 256}, .length = {w->length}, .room = {256}};
     dp_worker_burst(&w->worker, w->snapshot, &b, w->now_ms);
-    bool sent = b.verdict[0] == DP_PRIMARY || b.verdict[0] == DP_SHARD || b.verdict[0] == DP_BOUNCE;
-    *backend = sent ? *(w->frame + 256 - b.grow[0]) : 0;
+    struct dp_fate f = b.whole ? b.all : b.fate[0];
+    bool sent = f.verdict == DP_PRIMARY || f.verdict == DP_SHARD || f.verdict == DP_BOUNCE;
+    *backend = sent ? *(w->frame + 256 - f.grow) : 0;
     w->length = b.length[0];
-    return (enum dp_verdict)b.verdict[0];
+    return (enum dp_verdict)f.verdict;
 }
 
 static inline unsigned w_send(struct world *w, uint32_t host, uint16_t port, uint8_t flags) {

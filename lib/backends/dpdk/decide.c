@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The decision per packet; see decide.h. Steps of a burst: read all, look all keys up at once, decide, rewrite. */
+/* The decision per packet; see decide.h. Steps of the long way: read all, look all keys up at once, decide, rewrite. */
 #include "decide.h"
 
+#include "express.h"
 #include "fragments.h"
 #include "pending.h"
 
@@ -15,7 +16,7 @@ enum { PENDING_PRIMARY = 0 }; /* in the filter: the first decision was "primary"
 struct item {
     struct dp_packet p;
     const struct dp_service *service;
-    uint64_t key4, hash; /* hash: of the pending filter */
+    uint64_t key4, hash, place; /* hash: of the pending filter; place: of the flow table, once looked up */
     struct dp_key6 key6;
     uint32_t value, slot;
     uint16_t backend; /* the decision */
@@ -23,7 +24,6 @@ struct item {
     bool wanted, hashed; /* its key is to be looked up; hash is made */
 };
 
-static inline unsigned tick_of(const struct dp_snapshot *s, uint64_t now_ms) { return now_ms / s->tick_ms & 255; }
 static inline void event(struct dp_worker *w, enum dp_event e) { w->counters.event[e]++; }
 
 /* ---- keys ---- */
@@ -49,11 +49,20 @@ static uint64_t hash_of(struct dp_worker *w, struct item *it) {
 }
 
 static void look_up_one(struct dp_worker *w, struct item *it) {
-    uint64_t hash;
     if (it->p.ip == 4)
-        dp_flow_lookup4(w->ip4, &it->key4, 1, &hash, &it->value, &it->slot);
+        dp_flow_lookup4(w->ip4, &it->key4, 1, &it->place, &it->value, &it->slot);
     else
-        dp_flow_lookup6(w->ip6, &it->key6, 1, &hash, &it->value, &it->slot);
+        dp_flow_lookup6(w->ip6, &it->key6, 1, &it->place, &it->value, &it->slot);
+}
+
+/* What this burst changed in the table: an entry of this flow, perhaps; and a slot found before may be another's now.
+ */
+static void changed(struct dp_worker *w, const struct item *it) {
+    w->stale = true;
+    w->touched |= UINT64_C(1) << (it->place & 63);
+}
+static bool is_stale(const struct dp_worker *w, const struct item *it) {
+    return it->wanted && (w->touched >> (it->place & 63) & 1 || (it->value && w->stale));
 }
 
 static struct dp_flow_table *table_of(struct dp_worker *w, const struct item *it) {
@@ -68,24 +77,17 @@ static void forget(struct dp_worker *w, struct item *it) {
         c->flows--;
     dp_flow_erase(table_of(w, it), it->slot);
     it->value = 0;
-    w->stale = true;
+    changed(w, it);
 }
 
-/* Enter a flow. A full table is the primary's burden, and counted. */
+/* Enter a flow that was looked up and is not there. A full table is the primary's burden, and counted. */
 static bool enter(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint16_t backend, unsigned state,
                   uint64_t now_ms) {
     unsigned generation = backend ? s->backends[backend].generation : 0;
-    uint32_t value = dp_flow_value(backend, state, tick_of(s, now_ms), generation);
-    uint64_t hash;
-    uint32_t none, slot;
-    if (it->p.ip == 4) {
-        dp_flow_lookup4(w->ip4, &it->key4, 1, &hash, &none, &slot);
-        slot = dp_flow_insert4(w->ip4, it->key4, hash, value);
-    } else {
-        dp_flow_lookup6(w->ip6, &it->key6, 1, &hash, &none, &slot);
-        slot = dp_flow_insert6(w->ip6, &it->key6, hash, value);
-    }
-    w->stale = true;
+    uint32_t value = dp_flow_value(backend, state, dp_tick(s, now_ms), generation);
+    uint32_t slot = it->p.ip == 4 ? dp_flow_insert4(w->ip4, it->key4, it->place, value)
+                                  : dp_flow_insert6(w->ip6, &it->key6, it->place, value);
+    changed(w, it);
     if (slot == UINT32_MAX) {
         event(w, DP_EV_TABLE_FULL);
         return false;
@@ -199,7 +201,7 @@ static void orphan(struct dp_worker *w, const struct dp_snapshot *s, struct item
 /* A flow of ours: note that it lives, that it ends. */
 static void follow(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
     uint16_t backend = (uint16_t)dp_flow_backend(it->value);
-    unsigned state = dp_flow_state(it->value), now = tick_of(s, now_ms);
+    unsigned state = dp_flow_state(it->value), now = dp_tick(s, now_ms);
     if (state == DP_FLOW_LEARNED)
         to_primary(it);
     else if (!lives(s, backend) || s->backends[backend].generation != dp_flow_generation(it->value)) {
@@ -213,8 +215,10 @@ static void follow(struct dp_worker *w, const struct dp_snapshot *s, struct item
     }
     unsigned age = now;
     if (it->p.kind == DP_KIND_TCP && it->p.tcp_flags & (DP_FIN | DP_RST)) {
-        if (state == DP_FLOW_OPEN)
+        if (state == DP_FLOW_OPEN) {
             event(w, DP_EV_FLOW_END);
+            w->touched |= UINT64_C(1) << (it->place & 63); /* it ends once, however many say so in this burst */
+        }
         state = DP_FLOW_CLOSING;
     }
     if (age != dp_flow_age(it->value) || state != dp_flow_state(it->value))
@@ -271,7 +275,7 @@ static void decide(struct dp_worker *w, const struct dp_snapshot *s, struct item
     bool tcp = it->p.kind == DP_KIND_TCP;
     bool opens = tcp ? (it->p.tcp_flags & (DP_SYN | DP_ACK | DP_RST | DP_FIN)) == DP_SYN
                      : it->p.kind == DP_KIND_UDP && it->service->quic && it->p.quic_initial;
-    if (w->stale && it->wanted)
+    if (is_stale(w, it))
         look_up_one(w, it);
     if (opens && (tcp || !it->value))
         open_flow(w, s, it, now_ms);
@@ -328,7 +332,7 @@ static void read_one(struct dp_worker *w, const struct dp_snapshot *s, struct dp
     it->slot = UINT32_MAX;
     it->backend = 0;
     it->wanted = it->hashed = false;
-    b->grow[i] = 0;
+    b->fate[i].grow = 0;
     w->counters.bytes += b->length[i];
     it->verdict = (uint8_t)dp_parse(b->frame[i], b->length[i], &it->p);
     if (it->verdict != DP_PASS || !it->p.ip)
@@ -368,12 +372,14 @@ static void look_up(struct dp_worker *w, struct item *items, unsigned n) {
     if (n4)
         dp_flow_lookup4(w->ip4, keys, n4, hashes, values, slots);
     for (unsigned k = 0; k < n4; k++) {
+        items[at4[k]].place = hashes[k];
         items[at4[k]].value = values[k];
         items[at4[k]].slot = slots[k];
     }
     if (n6)
         dp_flow_lookup6(w->ip6, keys6, n6, hashes, values, slots);
     for (unsigned k = 0; k < n6; k++) {
+        items[at6[k]].place = hashes[k];
         items[at6[k]].value = values[k];
         items[at6[k]].slot = slots[k];
     }
@@ -381,18 +387,18 @@ static void look_up(struct dp_worker *w, struct item *items, unsigned n) {
 
 static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it) {
     uint8_t verdict = it->verdict;
-    b->port[i] = DP_PORT_PASS;
+    b->fate[i].port = DP_PORT_PASS;
     if (verdict == DP_RETURN)
         dp_rewrite_return(b->frame[i], &it->p, it->service->at.address, it->service->at.port);
     else if (verdict == DP_REPLY) {
         dp_rewrite_reset(b->frame[i], &b->length[i], &it->p);
-        b->port[i] = DP_PORT_BACK;
+        b->fate[i].port = DP_PORT_BACK;
     } else if (it->backend && (verdict == DP_PRIMARY || verdict == DP_SHARD || verdict == DP_BOUNCE)) {
         const struct dp_rewrite *r = &s->backends[it->backend].rewrite;
         enum dp_verdict done =
             dp_rewrite(r, b->frame[i], &b->length[i], b->room[i], &it->p,
-                       (uint16_t)(it->hashed ? it->hash : it->key4 * 0x9e3779b97f4a7c15u >> 48), &b->grow[i]);
-        b->port[i] = done == DP_REPLY ? DP_PORT_BACK : r->port;
+                       (uint16_t)(it->hashed ? it->hash : it->key4 * 0x9e3779b97f4a7c15u >> 48), &b->fate[i].grow);
+        b->fate[i].port = done == DP_REPLY ? DP_PORT_BACK : r->port;
         if (done == DP_REPLY)
             event(w, DP_EV_TOO_BIG);
         if (done != DP_PASS)
@@ -402,138 +408,8 @@ static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_bu
             w->by_front[it->service->front].spilled_bytes += b->length[i];
         }
     }
-    b->verdict[i] = verdict;
+    b->fate[i].verdict = verdict;
     w->counters.verdict[verdict]++;
-}
-
-/* ---- the short way ---- */
-
-/* Neighbours in a burst are often of one service: what is known of it, and what has to be counted. */
-struct run {
-    const struct dp_rewrite *rewrite; /* it does not spill: this is the way; NULL: it may, or it is none */
-    const struct dp_service *service; /* it may spill: look flows up; NULL: the long way */
-    uint64_t packets, bytes;
-    uint32_t address;
-    uint16_t port, front;
-    bool opens; /* a SYN went before in this burst: what follows may be of a flow that it changes */
-};
-/* Segments of services that may spill, to be looked up together. */
-struct sought {
-    uint64_t key[DP_BURST];
-    uint16_t front[DP_BURST];
-    uint8_t at[DP_BURST];
-    unsigned count;
-};
-
-static void run_count(struct dp_worker *w, struct run *run) {
-    if (!run->packets)
-        return;
-    w->by_front[run->front].packets += run->packets;
-    w->by_front[run->front].bytes += run->bytes;
-    w->counters.bytes += run->bytes;
-    w->counters.verdict[DP_PRIMARY] += run->packets;
-    run->packets = run->bytes = 0;
-}
-
-static void run_begin(struct dp_worker *w, const struct dp_snapshot *s, const uint8_t *ip, uint64_t now_ms,
-                      struct run *run) {
-    run_count(w, run);
-    run->rewrite = NULL;
-    run->service = NULL;
-    memcpy(&run->address, ip + 16, 4);
-    memcpy(&run->port, ip + 22, 2);
-    const struct dp_service *v = dp_snapshot_find(s, ip + 16, 4, 6, run->port);
-    if (!v)
-        return;
-    const struct dp_service_counters *c = &w->by_front[v->front];
-    const struct dp_rewrite *r = &s->backends[v->primary].rewrite;
-    run->front = v->front;
-    if (v->mode != DP_MODE_NORMAL || c->flows || now_ms < c->look_until_ms)
-        run->service = v;
-    else if (v->primary && r->action == DP_ACT_L2 && !r->vlan && !r->mtu)
-        run->rewrite = r;
-}
-
-/* A plain TCP segment that opens and ends nothing: two addresses and on, or put down to be looked up. */
-static inline bool express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i,
-                           uint64_t now_ms, struct run *run, struct sought *f) {
-    uint8_t *frame = b->frame[i], *ip = frame + 14;
-    uint32_t address, source;
-    uint16_t port, source_port;
-    if (!dp_is_plain_tcp(frame, b->length[i]) || ip[33] & DP_SYN) {
-        run->opens = true;
-        return false;
-    }
-    memcpy(&address, ip + 16, 4);
-    memcpy(&port, ip + 22, 2);
-    if (address != run->address || port != run->port)
-        run_begin(w, s, ip, now_ms, run);
-    if (run->rewrite) {
-        memcpy(frame, run->rewrite->mac, 12);
-        run->packets++;
-        run->bytes += b->length[i];
-        b->grow[i] = 0;
-        b->verdict[i] = DP_PRIMARY;
-        b->port[i] = run->rewrite->port;
-        return true;
-    }
-    if (!run->service || run->opens || ip[33] & (DP_FIN | DP_RST))
-        return false;
-    memcpy(&source, ip + 12, 4);
-    memcpy(&source_port, ip + 20, 2);
-    f->key[f->count] = dp_key4(source, source_port, run->front);
-    f->front[f->count] = run->front;
-    f->at[f->count++] = (uint8_t)i;
-    return true;
-}
-
-/* A flow that lives, was seen in this tick, of a shard that lives: nothing is to be written but its packet. */
-static inline bool follow_express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i,
-                                  uint16_t front, uint32_t value, uint16_t entropy, unsigned now) {
-    unsigned backend = dp_flow_backend(value);
-    if (dp_flow_state(value) != DP_FLOW_OPEN || dp_flow_age(value) != now || !lives(s, (uint16_t)backend) ||
-        s->backends[backend].generation != dp_flow_generation(value))
-        return false;
-    const struct dp_rewrite *r = &s->backends[backend].rewrite;
-    struct dp_service_counters *c = &w->by_front[front];
-    uint8_t *frame = b->frame[i];
-    uint32_t received = b->length[i];
-    if (r->action == DP_ACT_L2 && !r->vlan && !r->mtu) {
-        memcpy(frame, r->mac, 12);
-        b->grow[i] = 0;
-    } else {
-        struct dp_packet p = {.l3 = 14, .l4 = 34, .ip = 4, .protocol = 6, .kind = DP_KIND_TCP};
-        p.ip_length = (uint16_t)(frame[16] << 8 | frame[17]);
-        if (r->mtu && p.ip_length > r->mtu)
-            return false;
-        if (dp_rewrite(r, frame, &b->length[i], b->room[i], &p, entropy, &b->grow[i]) != DP_PASS)
-            return false;
-    }
-    c->packets++;
-    c->bytes += received;
-    c->spilled_packets++;
-    c->spilled_bytes += b->length[i];
-    w->counters.bytes += received;
-    b->verdict[i] = DP_SHARD;
-    b->port[i] = r->port;
-    return true;
-}
-
-/* @return which of them have to go the long way, as bits */
-static uint64_t seek(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, const struct sought *f,
-                     uint64_t now_ms) {
-    uint64_t hashes[DP_BURST], rest = 0;
-    uint32_t values[DP_BURST], slots[DP_BURST];
-    unsigned now = tick_of(s, now_ms), done = 0;
-    dp_flow_lookup4(w->ip4, f->key, f->count, hashes, values, slots);
-    for (unsigned k = 0; k < f->count; k++) {
-        if (follow_express(w, s, b, f->at[k], f->front[k], values[k], (uint16_t)(hashes[k] >> 20), now))
-            done++;
-        else
-            rest |= UINT64_C(1) << f->at[k];
-    }
-    w->counters.verdict[DP_SHARD] += done;
-    return rest;
 }
 
 static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, const uint8_t *which,
@@ -541,6 +417,7 @@ static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp
     struct item items[DP_BURST];
     unsigned wanted = 0;
     w->stale = false;
+    w->touched = 0;
     for (unsigned i = 0; i < n; i++) {
         read_one(w, s, b, which[i], &items[i], i ? &items[i - 1] : NULL, now_ms);
         wanted += items[i].wanted;
@@ -565,20 +442,10 @@ static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp
 }
 
 void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
-    struct run run = {.rewrite = NULL};
-    struct sought f;
     uint8_t which[DP_BURST];
-    uint64_t rest = 0;
     unsigned n = 0;
-    f.count = 0;
     w->counters.packets += b->count;
-    for (unsigned i = 0; i < b->count; i++)
-        if (!express(w, s, b, i, now_ms, &run, &f))
-            rest |= UINT64_C(1) << i;
-    run_count(w, &run);
-    if (f.count)
-        rest |= seek(w, s, b, &f, now_ms);
-    for (; rest; rest &= rest - 1) /* in the order in which they came */
+    for (uint64_t rest = dp_express(w, s, b, now_ms); rest; rest &= rest - 1) /* in the order in which they came */
         which[n++] = (uint8_t)__builtin_ctzll(rest);
     if (n)
         long_way(w, s, b, which, n, now_ms);
@@ -588,7 +455,7 @@ void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp
 
 static bool is_over(const struct dp_snapshot *s, uint32_t value, const struct dp_service *v, uint64_t now_ms,
                     enum dp_event *why) {
-    unsigned quiet = (tick_of(s, now_ms) - dp_flow_age(value)) & 255, backend = dp_flow_backend(value);
+    unsigned quiet = (dp_tick(s, now_ms) - dp_flow_age(value)) & 255, backend = dp_flow_backend(value);
     bool closing = dp_flow_state(value) == DP_FLOW_CLOSING;
     *why = closing ? DP_EVENT_COUNT : DP_EV_FLOW_IDLE;
     if (quiet > (closing ? LINGER_TICKS : v ? v->idle_ticks : LINGER_TICKS))

@@ -36,17 +36,25 @@ struct dp_worker {
     struct dp_service_counters *by_front; /* [DP_SERVICES_MOST + 1] */
     struct dp_counters counters;
     uint32_t cursor4, cursor6; /* of the sweep */
-    bool stale;                /* this burst changed the table: slots found before may be others' now */
+    uint64_t touched;          /* flows that this burst entered or took out: a bit by their hash */
+    bool stale;                /* it did: slots found before may be others' now */
 };
 
+/* What becomes of a packet. */
+struct dp_fate {
+    int32_t grow;    /* bytes put before it, negative: taken away */
+    uint16_t port;   /* where it leaves; DP_PORT_PASS, DP_PORT_BACK */
+    uint8_t verdict; /* ::dp_verdict; above DP_REPLY: to be freed */
+    uint8_t pad;
+};
 struct dp_burst {
     unsigned count;
-    uint8_t *frame[DP_BURST];  /* first byte of each */
-    uint32_t length[DP_BURST]; /* in and out */
-    uint32_t room[DP_BURST];   /* bytes before each frame */
-    int32_t grow[DP_BURST];    /* out: bytes put before it, negative: taken away */
-    uint8_t verdict[DP_BURST]; /* out: ::dp_verdict; above DP_REPLY: to be freed */
-    uint16_t port[DP_BURST];   /* out: where it leaves; DP_PORT_PASS, DP_PORT_BACK */
+    bool whole;                    /* out: all have the fate `all`, `fate` is not filled */
+    struct dp_fate all;            /* out */
+    uint8_t *frame[DP_BURST];      /* first byte of each */
+    uint32_t length[DP_BURST];     /* in and out */
+    uint32_t room[DP_BURST];       /* bytes before each frame */
+    struct dp_fate fate[DP_BURST]; /* out */
 };
 enum { DP_PORT_PASS = 65535, DP_PORT_BACK = 65534 }; /* the port's partner; the port it came from */
 
@@ -55,6 +63,8 @@ int dp_worker_init(struct dp_worker *w, struct dp_flow_table *ip4, struct dp_flo
 void dp_worker_fini(struct dp_worker *w);
 /* Count the flows that a table from before brings along. */
 void dp_worker_recount(struct dp_worker *w);
+
+static inline unsigned dp_tick(const struct dp_snapshot *s, uint64_t now_ms) { return now_ms / s->tick_ms & 255; }
 
 /* Decide and rewrite. Counts every packet in exactly one verdict. */
 void dp_worker_burst(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms);

@@ -239,6 +239,8 @@ bool dp_flow_next(const struct dp_flow_table *t, uint32_t *cursor, unsigned most
     return bucket < end;
 }
 
+bool dp_flow_is_near(const struct dp_flow_table *t) { return dp_is_near(t); }
+
 /* ---- comparison used ---- */
 
 typedef void lookup4_fn(const struct dp_flow_table *, const uint64_t *, unsigned, const uint64_t *, uint32_t *,

@@ -14,6 +14,7 @@
 
 /* A flow in 32 bits. */
 enum { DP_FLOW_NONE, DP_FLOW_OPEN, DP_FLOW_CLOSING, DP_FLOW_LEARNED };
+#define DP_FLOW_AGE UINT32_C(0x00ff0000) /* where the age is in a value */
 static inline uint32_t dp_flow_value(unsigned backend, unsigned state, unsigned age, unsigned generation) {
     return (uint32_t)backend | (uint32_t)state << 12 | (uint32_t)(age & 255) << 16 | (uint32_t)(generation & 255) << 24;
 }
@@ -47,7 +48,7 @@ void dp_flow_close(struct dp_flow_table *t); /* frees the handle, leaves the mem
 
 /*
  * Look n <= 64 keys up. values[i] = 0 and slots[i] = UINT32_MAX where there is none. Prefetches all, then compares: the
- * cost is one line per key. `hashes` are returned too: an insert needs them again.
+ * cost is one line per key. `hashes` are returned too: an insert needs them again. `slots` may be NULL.
  */
 void dp_flow_lookup4(const struct dp_flow_table *t, const uint64_t *keys, unsigned n, uint64_t *hashes,
                      uint32_t *values, uint32_t *slots);
@@ -59,6 +60,8 @@ uint32_t dp_flow_insert6(struct dp_flow_table *t, const struct dp_key6 *key, uin
 /* Change or take out by slot, as lookup or insert returned it with no insert in between. */
 void dp_flow_set(struct dp_flow_table *t, uint32_t slot, uint32_t value);
 void dp_flow_erase(struct dp_flow_table *t, uint32_t slot);
+/* Few buckets: they are in the second-level cache, and lookups do without slots and without asking ahead. */
+bool dp_flow_is_near(const struct dp_flow_table *t);
 uint64_t dp_flow_count(const struct dp_flow_table *t);
 uint64_t dp_flow_capacity(const struct dp_flow_table *t);
 /*

@@ -40,6 +40,9 @@ struct dp_flow_table {
     uint8_t family;
 };
 
+enum { DP_NEAR = 1 << 19 }; /* bytes that the second-level cache holds beside all else */
+static inline bool dp_is_near(const struct dp_flow_table *t) { return (size_t)t->mask << t->shift < DP_NEAR; }
+
 static inline struct dp_bucket *dp_bucket_at(const struct dp_flow_table *t, uint32_t bucket) {
     return (struct dp_bucket *)(void *)(t->buckets + ((size_t)bucket << t->shift));
 }

@@ -71,12 +71,51 @@ TARGET static inline unsigned ask(const struct dp_flow_table *t, const uint64_t 
     return count;
 }
 
+/* Here, or not yet found. @return 1 when it was not */
+TARGET static inline unsigned near_try(const struct dp_bucket *b, uint32_t bucket, unsigned bits, uint32_t *value,
+                                       uint32_t *slot) {
+    unsigned at = (unsigned)__builtin_ctz(bits | 1u << DP_OVERFLOW), away = bits == 0;
+    *value = b->value[at] & (away - 1);
+    if (slot)
+        *slot = (bucket << 3 | at) | (0 - away);
+    return away;
+}
+
+TARGET static inline __attribute__((always_inline)) void near4(const struct dp_flow_table *t, const uint64_t *keys,
+                                                               unsigned n, const uint64_t *hashes, uint32_t *values,
+                                                               uint32_t *slots) {
+    const uint8_t *buckets = t->buckets;
+    const uint32_t mask = t->mask;
+    unsigned later[64], count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t bucket = (uint32_t)hashes[i] & mask;
+        const void *at = buckets + ((size_t)bucket << 6);
+        later[count] = i;
+        count += near_try(at, bucket, match(at, keys[i]), &values[i], slots ? &slots[i] : NULL);
+    }
+    for (unsigned j = 0; j < count; j++) {
+        unsigned i = later[j];
+        uint32_t bucket = dp_other(t, hashes[i]);
+        const void *at = buckets + ((size_t)bucket << 6);
+        near_try(at, bucket, match(at, keys[i]), &values[i], slots ? &slots[i] : NULL);
+    }
+}
+
 TARGET void LEVEL(dp_flow_lookup4)(const struct dp_flow_table *t, const uint64_t *keys, unsigned n,
                                    const uint64_t *hashes, uint32_t *values, uint32_t *slots) {
     const uint8_t *buckets = t->buckets;
     const uint32_t mask = t->mask;
-    unsigned later[64 + TURN], count = ask(t, hashes, n, 6, later);
-    uint32_t places[64];
+    unsigned later[64 + TURN];
+    uint32_t places[64], unasked[64];
+    if (dp_is_near(t)) {
+        if (slots)
+            near4(t, keys, n, hashes, values, slots);
+        else
+            near4(t, keys, n, hashes, values, NULL);
+        return;
+    }
+    slots = slots ? slots : unasked;
+    unsigned count = ask(t, hashes, n, 6, later);
     for (unsigned i = 0; i < n; i++) {
         const void *at = buckets + ((size_t)((uint32_t)hashes[i] & mask) << 6);
         first_try(at, match(at, keys[i]), &values[i], &places[i]);
@@ -96,12 +135,42 @@ TARGET static inline unsigned match6(const struct dp_bucket *b, const struct dp_
     return match(b, w.key) & beside((const struct dp_beside *)(const void *)(b + 1), w.high, w.ports);
 }
 
+TARGET static inline __attribute__((always_inline)) void near6(const struct dp_flow_table *t,
+                                                               const struct dp_key6 *keys, unsigned n,
+                                                               const uint64_t *hashes, uint32_t *values,
+                                                               uint32_t *slots) {
+    const uint8_t *buckets = t->buckets;
+    const uint32_t mask = t->mask;
+    unsigned later[64], count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t bucket = (uint32_t)hashes[i] & mask;
+        const void *at = buckets + ((size_t)bucket << 7);
+        later[count] = i;
+        count += near_try(at, bucket, match6(at, &keys[i]), &values[i], slots ? &slots[i] : NULL);
+    }
+    for (unsigned j = 0; j < count; j++) {
+        unsigned i = later[j];
+        uint32_t bucket = dp_other(t, hashes[i]);
+        const void *at = buckets + ((size_t)bucket << 7);
+        near_try(at, bucket, match6(at, &keys[i]), &values[i], slots ? &slots[i] : NULL);
+    }
+}
+
 TARGET void LEVEL(dp_flow_lookup6)(const struct dp_flow_table *t, const struct dp_key6 *keys, unsigned n,
                                    const uint64_t *hashes, uint32_t *values, uint32_t *slots) {
     const uint8_t *buckets = t->buckets;
     const uint32_t mask = t->mask;
-    unsigned later[64 + TURN], count = ask(t, hashes, n, 7, later);
-    uint32_t places[64];
+    unsigned later[64 + TURN];
+    uint32_t places[64], unasked[64];
+    if (dp_is_near(t)) {
+        if (slots)
+            near6(t, keys, n, hashes, values, slots);
+        else
+            near6(t, keys, n, hashes, values, NULL);
+        return;
+    }
+    slots = slots ? slots : unasked;
+    unsigned count = ask(t, hashes, n, 7, later);
     for (unsigned i = 0; i < n; i++) {
         const void *at = buckets + ((size_t)((uint32_t)hashes[i] & mask) << 7);
         first_try(at, match6(at, &keys[i]), &values[i], &places[i]);

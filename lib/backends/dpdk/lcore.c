@@ -9,28 +9,6 @@
 
 enum { SWEEP_BUCKETS = 64, SWEEP_MS = 1 };
 
-/* ---- sending ---- */
-
-/* What a port does not take is lost, and counted as that instead of as forwarded. */
-static void flush(struct dp_lcore *l, unsigned port) {
-    unsigned n = l->out_count[port], sent = 0;
-    if (!n)
-        return;
-    sent = rte_eth_tx_burst(l->ports[port].id, (uint16_t)l->queue, l->out[port], (uint16_t)n);
-    for (unsigned i = sent; i < n; i++) {
-        l->worker.counters.verdict[l->out_verdict[port][i]]--;
-        l->worker.counters.verdict[DP_DROP_TX]++;
-        rte_pktmbuf_free(l->out[port][i]);
-    }
-    l->out_count[port] = 0;
-}
-
-static void send_one(struct dp_lcore *l, unsigned port, struct rte_mbuf *m, uint8_t verdict) {
-    unsigned n = l->out_count[port]++;
-    l->out[port][n] = m;
-    l->out_verdict[port][n] = verdict;
-}
-
 /* ---- capturing ---- */
 
 static bool is_wanted(const struct dp_capture *c, const struct dp_snapshot *s, const struct rte_mbuf *m) {
@@ -63,48 +41,83 @@ static void describe(struct dp_burst *b, struct rte_mbuf **m, unsigned n) {
     b->count = n;
     for (unsigned i = 0; i < n; i++) {
         b->frame[i] = rte_pktmbuf_mtod(m[i], uint8_t *);
+        rte_prefetch0(b->frame[i]);
+        if (m[i]->nb_segs > 1) /* packets in several pieces: one piece, or their first one is what is there */
+            rte_pktmbuf_linearize(m[i]);
         b->length[i] = m[i]->data_len;
         b->room[i] = rte_pktmbuf_headroom(m[i]);
     }
 }
 
-static void fit(struct rte_mbuf *m, int32_t grow, uint32_t length) {
+static inline void fit(struct rte_mbuf *m, int32_t grow, uint32_t length) {
     m->data_off = (uint16_t)(m->data_off - grow);
     m->data_len = (uint16_t)length;
     m->pkt_len = length;
     m->ol_flags = 0;
 }
 
-void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned port, struct rte_mbuf **m, unsigned n,
-                    uint64_t now_ms) {
-    struct dp_burst b;
-    for (unsigned i = 0; i < n; i++)
-        rte_prefetch0(rte_pktmbuf_mtod(m[i], const uint8_t *));
-    for (unsigned i = 0; i < n; i++) /* packets in several pieces: one piece, or their first one is what is there */
-        if (m[i]->nb_segs > 1)
-            rte_pktmbuf_linearize(m[i]);
-    describe(&b, m, n);
-    dp_worker_burst(&l->worker, s, &b, now_ms);
+/* What a port does not take is lost, and counted as that instead of as forwarded. */
+static void give(struct dp_lcore *l, unsigned port, struct rte_mbuf **m, unsigned n, const struct dp_fate *fate,
+                 const uint8_t *at) {
+    unsigned sent = rte_eth_tx_burst(l->ports[port].id, (uint16_t)l->queue, m, (uint16_t)n);
+    for (unsigned i = sent; i < n; i++) {
+        l->worker.counters.verdict[fate[at ? at[i] : 0].verdict]--;
+        l->worker.counters.verdict[DP_DROP_TX]++;
+        rte_pktmbuf_free(m[i]);
+    }
+}
+
+/* Nobody can take it where it should go. */
+static void lose(struct dp_lcore *l, struct rte_mbuf *m, uint8_t verdict) {
+    l->worker.counters.verdict[verdict]--;
+    l->worker.counters.verdict[DP_DROP_NO_WAY]++;
+    rte_pktmbuf_free(m);
+}
+
+static void send_whole(struct dp_lcore *l, const struct dp_burst *b, struct rte_mbuf **m, unsigned n) {
+    if (b->all.port >= l->port_count) {
+        for (unsigned i = 0; i < n; i++)
+            lose(l, m[i], b->all.verdict);
+        return;
+    }
+    for (unsigned i = 0; i < n && b->all.grow; i++)
+        fit(m[i], b->all.grow, b->length[i]);
+    give(l, b->all.port, m, n, &b->all, NULL);
+}
+
+static void send_each(struct dp_lcore *l, const struct dp_burst *b, unsigned port, struct rte_mbuf **m, unsigned n) {
     for (unsigned i = 0; i < n; i++) {
-        uint16_t to = b.port[i] == DP_PORT_PASS   ? l->ports[port].neighbour
-                      : b.port[i] == DP_PORT_BACK ? port
-                                                  : b.port[i];
-        if (b.verdict[i] > DP_REPLY) {
+        const struct dp_fate *f = &b->fate[i];
+        uint16_t to = f->port == DP_PORT_PASS ? l->ports[port].neighbour : f->port == DP_PORT_BACK ? port : f->port;
+        if (f->verdict > DP_REPLY) {
             rte_pktmbuf_free(m[i]);
             continue;
         }
         if (to >= l->port_count) {
-            l->worker.counters.verdict[b.verdict[i]]--;
-            l->worker.counters.verdict[DP_DROP_NO_WAY]++;
-            rte_pktmbuf_free(m[i]);
+            lose(l, m[i], f->verdict);
             continue;
         }
-        if (b.grow[i] || b.length[i] != m[i]->data_len)
-            fit(m[i], b.grow[i], b.length[i]);
-        send_one(l, to, m[i], b.verdict[i]);
+        if (f->grow || b->length[i] != m[i]->data_len)
+            fit(m[i], f->grow, b->length[i]);
+        l->out_at[to][l->out_count[to]] = (uint8_t)i;
+        l->out[to][l->out_count[to]++] = m[i];
     }
-    for (unsigned i = 0; i < l->port_count; i++)
-        flush(l, i);
+    for (unsigned i = 0; i < l->port_count; i++) {
+        if (l->out_count[i])
+            give(l, i, l->out[i], l->out_count[i], b->fate, l->out_at[i]);
+        l->out_count[i] = 0;
+    }
+}
+
+void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned port, struct rte_mbuf **m, unsigned n,
+                    uint64_t now_ms) {
+    struct dp_burst b;
+    describe(&b, m, n);
+    dp_worker_burst(&l->worker, s, &b, now_ms);
+    if (b.whole)
+        send_whole(l, &b, m, n);
+    else
+        send_each(l, &b, port, m, n);
 }
 
 /* ---- commands ---- */
@@ -142,8 +155,14 @@ static void obey(struct dp_lcore *l) {
 unsigned dp_lcore_poll(struct dp_lcore *l) {
     struct rte_mbuf *m[DP_RX];
     const struct dp_snapshot *s = atomic_load_explicit(l->snapshot, memory_order_acquire);
-    uint64_t began = rte_rdtsc(), now_ms = began / l->cycles_per_ms;
+    uint64_t began = rte_rdtsc();
     unsigned all = 0;
+    l->cycles_busy += l->busy ? began - l->began : 0;
+    l->began = began;
+    if (began >= l->cycles_next) {
+        l->now_ms = began / l->cycles_per_ms;
+        l->cycles_next = (l->now_ms + 1) * l->cycles_per_ms;
+    }
     for (unsigned p = 0; p < l->port_count; p++) {
         unsigned n = rte_eth_rx_burst(l->ports[p].id, (uint16_t)l->queue, m, DP_RX);
         if (!n)
@@ -151,17 +170,16 @@ unsigned dp_lcore_poll(struct dp_lcore *l) {
         all += n;
         if (atomic_load_explicit(&l->capture->on, memory_order_relaxed))
             capture(l, s, m, n);
-        dp_lcore_burst(l, s, p, m, n, now_ms);
+        dp_lcore_burst(l, s, p, m, n, l->now_ms);
     }
     if (began - l->cycles_sweep >= l->cycles_per_ms * SWEEP_MS) {
         l->cycles_sweep = began;
-        dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS, now_ms);
+        dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS, l->now_ms);
         obey(l);
     }
     atomic_store_explicit(&l->seen, s->generation, memory_order_release);
     rte_rcu_qsbr_quiescent(l->rcu, l->queue);
     l->rounds++;
-    if (all)
-        l->cycles_busy += rte_rdtsc() - began;
+    l->busy = all != 0;
     return all;
 }

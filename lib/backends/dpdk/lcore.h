@@ -56,9 +56,11 @@ struct dp_lcore {
     const struct dp_port *ports;
     unsigned port_count, queue;
     uint64_t cycles_per_ms, cycles_busy, cycles_sweep, rounds;
-    _Atomic uint64_t seen; /* generation of the last snapshot it read */
+    uint64_t began, cycles_next, now_ms; /* of this round; when now_ms is over, which is since EAL began */
+    bool busy;                           /* the round that `began` had packets */
+    _Atomic uint64_t seen;               /* generation of the last snapshot it read */
     struct rte_mbuf *out[DP_PORTS_MOST][DP_BURST];
-    uint8_t out_verdict[DP_PORTS_MOST][DP_BURST];
+    uint8_t out_at[DP_PORTS_MOST][DP_BURST]; /* which of the burst it was */
     unsigned out_count[DP_PORTS_MOST];
 } __attribute__((aligned(64)));
 

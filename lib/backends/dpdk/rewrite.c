@@ -139,6 +139,10 @@ int dp_rewrite_make(const struct dp_path *path, struct dp_rewrite *out, const ch
         make_tunnel(path, &w, 4);
     else if (path->action == DP_ACT_DNAT)
         memcpy(w.header, path->destination, 16);
+    if (path->action == DP_ACT_L2 && !w.vlan && !w.mtu)
+        w.quick = DP_QUICK_L2;
+    else if (path->action == DP_ACT_VXLAN && w.outer_ip == 4 && w.length == DP_VXLAN_BYTES)
+        w.quick = DP_QUICK_VXLAN;
     *out = w;
     return 0;
 }

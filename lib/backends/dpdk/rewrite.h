@@ -32,10 +32,15 @@ struct dp_path {
     uint32_t vni;              /* 24 bits */
 };
 
+/* What the short way does itself. */
+enum dp_quick { DP_QUICK_NONE, DP_QUICK_L2 /* no tag */, DP_QUICK_VXLAN /* over IPv4, no tag */ };
+enum { DP_VXLAN_BYTES = 14 + 20 + 8 + 8 };
+
 struct dp_rewrite {         /* two cache lines; made by dp_rewrite_make */
     uint8_t action, length; /* length: bytes put before the packet, inner Ethernet header not counted */
     uint8_t l3, l4;         /* offsets in `header` */
     uint8_t outer_ip, inner_ip;
+    uint8_t quick; /* ::dp_quick */
     uint16_t port;
     uint16_t mtu;         /* largest IP packet that still fits once everything is added, 0 = any */
     uint16_t vlan;        /* L2 and DNAT: tag to set, 0 = as it is */
@@ -57,6 +62,27 @@ int dp_rewrite_make(const struct dp_path *path, struct dp_rewrite *out, const ch
  */
 enum dp_verdict dp_rewrite(const struct dp_rewrite *w, uint8_t *frame, uint32_t *length, uint32_t room,
                            const struct dp_packet *packet, uint16_t entropy, int32_t *grow);
+static inline void dp_put16(uint8_t *p, uint32_t v) {
+    uint16_t is = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_bswap16((uint16_t)v) : (uint16_t)v;
+    memcpy(p, &is, 2);
+}
+/*
+ * DP_QUICK_VXLAN: an untagged frame whose IP packet of `ip_length` bytes fits, with DP_VXLAN_BYTES of room before it.
+ * @return length of what leaves
+ */
+static inline uint32_t dp_rewrite_vxlan(const struct dp_rewrite *w, uint8_t *frame, uint32_t ip_length, uint8_t tos,
+                                        uint16_t entropy) {
+    uint8_t *h = frame - DP_VXLAN_BYTES;
+    uint32_t udp = 8 + 8 + 14 + ip_length, sum = w->sum + 0x4500u + tos + udp + 20;
+    memcpy(frame, w->mac, 12);
+    memcpy(h, w->header, DP_VXLAN_BYTES);
+    h[15] = tos;
+    dp_put16(h + 16, udp + 20);
+    dp_put16(h + 24, ~((sum + (sum >> 16) + ((sum & 0xffff) + (sum >> 16) > 0xffff)) & 0xffff));
+    dp_put16(h + 34, 0xc000 | (entropy & 0x3fff)); /* RFC 7348: a source port per flow, from the dynamic range */
+    dp_put16(h + 38, udp);
+    return DP_VXLAN_BYTES + 14 + ip_length;
+}
 /* The answer of a server behind DNAT: source set back to the service's. Frame and checksums in place. */
 void dp_rewrite_return(uint8_t *frame, const struct dp_packet *packet, const uint8_t *source, uint16_t port);
 /* A reset in answer to a TCP segment (RFC 9293 3.10.7.1), in place. */

@@ -3,6 +3,8 @@
  */
 #include "snapshot.h"
 
+#include "flow.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,6 +115,7 @@ static int reserve(struct dp_snapshot *s, uint32_t services, uint32_t backends) 
     if (!s->services || !s->backends || !s->by_front || !s->slots)
         return -1;
     memset((void *)(uintptr_t)s->backends, 0, s->backend_count * sizeof *s->backends);
+    ((struct dp_backend *)(uintptr_t)s->backends)->flow = UINT32_MAX; /* what is not found goes to nobody */
     return 0;
 }
 
@@ -126,6 +129,7 @@ static const char *add_backend(struct dp_snapshot *s, const struct dp_backend_sp
     to->used = true;
     to->generation = b->generation;
     to->alive = b->alive;
+    to->flow = b->alive ? dp_flow_value(b->index, DP_FLOW_OPEN, 0, b->generation) : 0;
     to->deadline_ms = b->deadline_ms;
     s->deadlines |= b->deadline_ms != 0;
     s->returns |= b->path.action == DP_ACT_DNAT;

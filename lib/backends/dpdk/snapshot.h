@@ -71,6 +71,7 @@ struct dp_service {
 struct dp_backend {
     struct dp_rewrite rewrite;
     uint64_t deadline_ms;
+    uint32_t flow; /* value of an open flow to it, its age left 0; what no flow has when it is dead */
     uint8_t generation;
     bool used, alive;
 };

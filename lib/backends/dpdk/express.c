@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "express_inside.h"
+
+#include <stdatomic.h>
+
+/* ---- which ---- */
+
+typedef unsigned run_fn(struct express *e, unsigned i);
+static run_fn *const levels[] = {
+    NULL,
+    dp_express_run_plain,
+#if defined(__x86_64__)
+    dp_express_run_avx2,
+#endif
+};
+static atomic_int dp_express_level; /* 0: not looked yet */
+
+static int best(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
+        return 2;
+#endif
+    return 1;
+}
+
+int dp_express_force(int level) {
+    if (level < 0 || level > best())
+        return -1;
+    atomic_store_explicit(&dp_express_level, level ? level : best(), memory_order_relaxed);
+    return 0;
+}
+
+static unsigned run_of(struct express *e, unsigned i) {
+    int at = atomic_load_explicit(&dp_express_level, memory_order_relaxed);
+    if (!at)
+        atomic_store_explicit(&dp_express_level, at = best(), memory_order_relaxed);
+    return levels[at](e, i);
+}
+
+/* ---- runs ---- */
+
+/* A frame that is as they have to be, whatever its service. */
+static bool want_of(const uint8_t *f, uint32_t length, bool six, struct run *r) {
+    static const uint8_t from4[4] = {12, 20, 28, 36}, from6[5] = {12, 20, 38, 46, 54};
+    struct run own = {.six = six};
+    if (length < (six ? IP6_LEAST : IP4_LEAST))
+        return false;
+    for (int i = 0; i < (six ? 5 : 4); i++)
+        own.want[i] = word(f + (six ? from6[i] : from4[i]));
+    bool plain = six ? (f[14] >> 4) == 6 && f[20] == P_TCP && !torn6(f, length)
+                     : f[14] == 0x45 && !(f[20] & 0x3f) && !f[21] && f[23] == P_TCP && !torn4(f, length);
+    if (plain)
+        *r = own;
+    return plain;
+}
+
+/* All went one way: nobody has to look at them one by one. */
+static bool is_whole(const struct dp_burst *b, uint64_t done) { return done == UINT64_MAX >> (64 - b->count); }
+
+static void close_run(struct express *e) {
+    struct run *r = &e->run;
+    struct dp_burst *b = e->b;
+    unsigned n = (unsigned)__builtin_popcountll(r->done);
+    if (!n)
+        return;
+    e->w->by_front[r->front].packets += n;
+    e->w->by_front[r->front].bytes += r->bytes;
+    e->w->counters.bytes += r->bytes;
+    e->w->counters.verdict[DP_PRIMARY] += n;
+    b->whole = is_whole(b, r->done);
+    b->all = (struct dp_fate){.port = r->primary->port, .verdict = DP_PRIMARY};
+    for (uint64_t bits = b->whole ? 0 : r->done; bits; bits &= bits - 1)
+        b->fate[__builtin_ctzll(bits)] = b->all;
+    r->done = r->bytes = 0;
+}
+
+static void open_run(struct express *e, const uint8_t *f) {
+    struct run *r = &e->run;
+    uint16_t port;
+    memcpy(&port, f + (r->six ? 56 : 36), 2);
+    const struct dp_service *v = dp_snapshot_find(e->s, f + (r->six ? 38 : 30), r->six ? 6 : 4, P_TCP, port);
+    r->way = WAY_LONG;
+    r->stops = DP_SYN;
+    if (!v)
+        return;
+    const struct dp_service_counters *c = &e->w->by_front[v->front];
+    const struct dp_rewrite *primary = &e->s->backends[v->primary].rewrite;
+    r->front = v->front;
+    r->primary = primary;
+    if (v->mode != DP_MODE_NORMAL || c->flows || e->now_ms < c->look_until_ms) {
+        r->way = WAY_SEEK;
+        r->stops = DP_SYN | DP_FIN | DP_RST;
+    } else if (v->primary && primary->quick == DP_QUICK_L2)
+        r->way = WAY_PRIMARY;
+}
+
+/* It does not fit the run: it begins another, or it is nothing for us. */
+static bool turn(struct express *e, const uint8_t *f, uint32_t length) {
+    bool ip4 = length >= ETHER && f[12] == 0x08 && f[13] == 0x00,
+         ip6 = length >= ETHER && f[12] == 0x86 && f[13] == 0xdd;
+    bool arp = length >= ETHER && f[12] == 0x08 && f[13] == 0x06;
+    struct run other;
+    bool same = ip6 == e->run.six && e->run.way != WAY_NONE && length >= (ip6 ? IP6_LEAST : IP4_LEAST);
+    if (same && !(ip6 ? differs6(&e->run, f) || torn6(f, length) : differs4(&e->run, f) || torn4(f, length)))
+        return false; /* its way is the long one */
+    if ((!ip4 && !ip6) || !want_of(f, length, ip6, &other)) {
+        e->opens[0] |= !ip6 && !arp; /* a tag may hide either */
+        e->opens[1] |= !ip4 && !arp;
+        return false;
+    }
+    uint8_t flags = f[ip6 ? 67 : 47];
+    if (flags & DP_SYN) {
+        e->opens[ip6] = true;
+        return false;
+    }
+    close_run(e);
+    e->run = other;
+    open_run(e, f);
+    return !(flags & e->run.stops);
+}
+
+/* ---- flows ---- */
+
+/* Of packets that were found, of one service: what has to be counted, and what became of them. */
+struct tally {
+    uint64_t bytes, sent, done;
+    struct dp_fate fate;
+    uint16_t front;
+};
+
+INLINE uint16_t front_of(const struct sought *f, unsigned k, bool six) {
+    return six ? f->key.six[k].frontend : (uint16_t)(f->key.four[k] >> 48);
+}
+
+INLINE uint32_t ip_length_of(const uint8_t *f, bool six) { return six ? 40 + get16(f + 18) : get16(f + 16); }
+
+/* What the lookup said. */
+struct found {
+    uint64_t hash[DP_BURST];
+    uint32_t value[DP_BURST], slot[DP_BURST];
+    uint32_t now; /* age of what was seen in this tick, as in a value */
+    bool slots;   /* slot is set: it was asked for where flows are many, each seen rarely */
+};
+
+/* Seen for the first time in this tick: told to the table here if it can be, which saves the long way. */
+INLINE bool grow_younger(struct express *e, const struct found *at, unsigned k, uint32_t is, bool six) {
+    if ((at->value[k] ^ is) & ~DP_FLOW_AGE || !at->slots)
+        return false;
+    dp_flow_set(six ? e->w->ip6 : e->w->ip4, at->slot[k], is);
+    return true;
+}
+
+/* A flow that lives, of a shard that lives. @return NULL: the long way */
+INLINE const struct dp_rewrite *way_of(struct express *e, unsigned i, const struct found *at, unsigned k, bool six) {
+    uint32_t backend = dp_flow_backend(at->value[k]);
+    if (backend >= e->s->backend_count)
+        return NULL;
+    uint32_t is = e->s->backends[backend].flow | at->now;
+    if (at->value[k] != is && !grow_younger(e, at, k, is, six))
+        return NULL;
+    const struct dp_rewrite *r = &e->s->backends[backend].rewrite;
+    if (r->quick == DP_QUICK_L2)
+        return r;
+    bool fits =
+        r->quick == DP_QUICK_VXLAN && ip_length_of(e->b->frame[i], six) <= r->mtu && e->b->room[i] >= DP_VXLAN_BYTES;
+    return fits ? r : NULL;
+}
+
+INLINE void leave(struct express *e, unsigned i, const struct dp_rewrite *r, uint64_t hash, bool six, bool vxlan,
+                  struct tally *t) {
+    uint8_t *f = e->b->frame[i];
+    t->done |= UINT64_C(1) << i;
+    t->bytes += e->b->length[i];
+    if (!vxlan) {
+        memcpy(f, r->mac, 12);
+        return;
+    }
+    uint8_t tos = six ? (uint8_t)(f[14] << 4 | f[15] >> 4) : f[15];
+    e->b->length[i] = dp_rewrite_vxlan(r, f, ip_length_of(f, six), tos, (uint16_t)(hash >> 20));
+    t->sent += e->b->length[i];
+}
+
+static void count(struct express *e, const struct tally *t) {
+    struct dp_service_counters *c = &e->w->by_front[t->front];
+    struct dp_burst *b = e->b;
+    unsigned n = (unsigned)__builtin_popcountll(t->done);
+    c->packets += n;
+    c->spilled_packets += n;
+    c->bytes += t->bytes;
+    c->spilled_bytes += t->sent;
+    e->w->counters.bytes += t->bytes;
+    e->w->counters.verdict[DP_SHARD] += n;
+    e->rest &= ~t->done;
+    b->all = t->fate;
+    b->whole = n && is_whole(b, t->done);
+    for (uint64_t bits = b->whole ? 0 : t->done; bits; bits &= bits - 1)
+        b->fate[__builtin_ctzll(bits)] = t->fate;
+}
+
+/* From the kth on as long as they are of one service and go one way; those that have to go the long one are left. */
+INLINE unsigned together(struct express *e, const struct sought *f, unsigned k, const struct found *at, bool six,
+                         bool vxlan) {
+    struct tally t = {.front = front_of(f, k, six)};
+    const struct dp_rewrite *first = way_of(e, f->at[k], at, k, six);
+    for (; k < f->count && front_of(f, k, six) == t.front; k++) {
+        const struct dp_rewrite *r = way_of(e, f->at[k], at, k, six);
+        if (!r)
+            continue;
+        if (r->port != first->port || r->quick != first->quick)
+            break;
+        leave(e, f->at[k], r, at->hash[k], six, vxlan, &t);
+    }
+    t.sent = vxlan ? t.sent : t.bytes;
+    t.fate = (struct dp_fate){.grow = vxlan ? DP_VXLAN_BYTES : 0, .port = first->port, .verdict = DP_SHARD};
+    count(e, &t);
+    return k;
+}
+
+INLINE void seek(struct express *e, const struct sought *f, bool six) {
+    const struct dp_flow_table *t = six ? e->w->ip6 : e->w->ip4;
+    struct found at;
+    at.now = dp_flow_value(0, 0, dp_tick(e->s, e->now_ms), 0);
+    at.slots = !dp_flow_is_near(t);
+    if (six)
+        dp_flow_lookup6(t, f->key.six, f->count, at.hash, at.value, at.slots ? at.slot : NULL);
+    else
+        dp_flow_lookup4(t, f->key.four, f->count, at.hash, at.value, at.slots ? at.slot : NULL);
+    for (unsigned k = 0; k < f->count;) {
+        const struct dp_rewrite *r = way_of(e, f->at[k], &at, k, six);
+        if (!r)
+            k++;
+        else if (r->quick == DP_QUICK_L2)
+            k = together(e, f, k, &at, six, false);
+        else
+            k = together(e, f, k, &at, six, true);
+    }
+}
+
+uint64_t dp_express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {
+    struct express e;
+    e.w = w, e.s = s, e.b = b, e.now_ms = now_ms, e.rest = 0;
+    e.opens[0] = e.opens[1] = false;
+    e.run.way = WAY_NONE, e.run.done = e.run.bytes = 0;
+    e.four.count = e.six.count = 0;
+    b->whole = false;
+    for (unsigned i = 0; i < b->count;) {
+        unsigned next = run_of(&e, i);
+        if (next == i && (!turn(&e, b->frame[i], b->length[i]) || (next = run_of(&e, i)) == i)) {
+            e.rest |= UINT64_C(1) << i;
+            next++;
+        }
+        i = next;
+    }
+    close_run(&e);
+    if (e.four.count)
+        seek(&e, &e.four, false);
+    if (e.six.count)
+        seek(&e, &e.six, true);
+    return e.rest;
+}

@@ -85,10 +85,13 @@ static void send_whole(struct dp_lcore *l, const struct dp_burst *b, struct rte_
     give(l, b->all.port, m, n, &b->all, NULL);
 }
 
-static void send_each(struct dp_lcore *l, const struct dp_burst *b, unsigned port, struct rte_mbuf **m, unsigned n) {
+static void send_each(struct dp_lcore *l, const struct dp_burst *b, const uint8_t *from, struct rte_mbuf **m,
+                      unsigned n) {
     for (unsigned i = 0; i < n; i++) {
         const struct dp_fate *f = &b->fate[i];
-        uint16_t to = f->port == DP_PORT_PASS ? l->ports[port].neighbour : f->port == DP_PORT_BACK ? port : f->port;
+        uint16_t to = f->port == DP_PORT_PASS   ? l->ports[from[i]].neighbour
+                      : f->port == DP_PORT_BACK ? from[i]
+                                                : f->port;
         if (f->verdict > DP_REPLY) {
             rte_pktmbuf_free(m[i]);
             continue;
@@ -109,15 +112,15 @@ static void send_each(struct dp_lcore *l, const struct dp_burst *b, unsigned por
     }
 }
 
-void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned port, struct rte_mbuf **m, unsigned n,
-                    uint64_t now_ms) {
+static void burst(struct dp_lcore *l, const struct dp_snapshot *s, const uint8_t *from, struct rte_mbuf **m,
+                  unsigned n) {
     struct dp_burst b;
     describe(&b, m, n);
-    dp_worker_burst(&l->worker, s, &b, now_ms);
+    dp_worker_burst(&l->worker, s, &b, l->now_ms);
     if (b.whole)
         send_whole(l, &b, m, n);
     else
-        send_each(l, &b, port, m, n);
+        send_each(l, &b, from, m, n);
 }
 
 /* ---- commands ---- */
@@ -152,26 +155,41 @@ static void obey(struct dp_lcore *l) {
 
 /* ---- a round ---- */
 
+/*
+ * Packets of several ports are decided together: what looking flows up costs is waiting for memory, and the more are
+ * looked up at once, the more of them wait at the same time.
+ */
+static unsigned receive(struct dp_lcore *l, const struct dp_snapshot *s) {
+    struct rte_mbuf *m[DP_BURST];
+    uint8_t from[DP_BURST];
+    unsigned all = 0, n = 0;
+    bool captures = atomic_load_explicit(&l->capture->on, memory_order_relaxed);
+    for (unsigned p = 0; p < l->port_count; p++) {
+        unsigned got = rte_eth_rx_burst(l->ports[p].id, (uint16_t)l->queue, m + n, DP_RX);
+        if (got && captures)
+            capture(l, s, m + n, got);
+        memset(from + n, (int)p, got);
+        all += got;
+        n += got;
+        if (n && (n > DP_BURST - DP_RX || p + 1 == l->port_count)) {
+            burst(l, s, from, m, n);
+            n = 0;
+        }
+    }
+    return all;
+}
+
 unsigned dp_lcore_poll(struct dp_lcore *l) {
-    struct rte_mbuf *m[DP_RX];
     const struct dp_snapshot *s = atomic_load_explicit(l->snapshot, memory_order_acquire);
     uint64_t began = rte_rdtsc();
-    unsigned all = 0;
+    unsigned all;
     l->cycles_busy += l->busy ? began - l->began : 0;
     l->began = began;
     if (began >= l->cycles_next) {
         l->now_ms = began / l->cycles_per_ms;
         l->cycles_next = (l->now_ms + 1) * l->cycles_per_ms;
     }
-    for (unsigned p = 0; p < l->port_count; p++) {
-        unsigned n = rte_eth_rx_burst(l->ports[p].id, (uint16_t)l->queue, m, DP_RX);
-        if (!n)
-            continue;
-        all += n;
-        if (atomic_load_explicit(&l->capture->on, memory_order_relaxed))
-            capture(l, s, m, n);
-        dp_lcore_burst(l, s, p, m, n, l->now_ms);
-    }
+    all = receive(l, s);
     if (began - l->cycles_sweep >= l->cycles_per_ms * SWEEP_MS) {
         l->cycles_sweep = began;
         dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS, l->now_ms);

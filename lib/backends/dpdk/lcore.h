@@ -66,8 +66,5 @@ struct dp_lcore {
 
 /* One round. @return packets received */
 unsigned dp_lcore_poll(struct dp_lcore *l);
-/* The burst between receiving and sending, for the benchmark too: in place, frees what is not sent. */
-void dp_lcore_burst(struct dp_lcore *l, const struct dp_snapshot *s, unsigned port, struct rte_mbuf **m, unsigned n,
-                    uint64_t now_ms);
 
 #endif

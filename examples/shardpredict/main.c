@@ -14,6 +14,7 @@ const struct verb verbs[] = {
     {"explain", "the why of one action of a plan", verb_explain},
     {"replay", "policies side by side over a trace, and the verdict", verb_replay},
     {"report", "the same as one HTML page", verb_report},
+    {"router", "the data plane as a process, with a control socket", verb_router},
     {"doctor", "what this machine and this build can do", verb_doctor},
     {NULL, NULL, NULL},
 };

@@ -80,6 +80,7 @@ int verb_plan(int argc, const char **argv);
 int verb_explain(int argc, const char **argv);
 int verb_replay(int argc, const char **argv);
 int verb_report(int argc, const char **argv);
+int verb_router(int argc, const char **argv);
 int verb_doctor(int argc, const char **argv);
 
 /* The part of doctor about cards with virtual functions (doctor_sriov.c). */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "router.h"
 #include "tool.h"
@@ -28,7 +29,23 @@ static int failed(const char *subject, const char *why) {
     return EXIT_FAILED;
 }
 
-static int forward(struct router *r, const char *control) {
+/* Who started it can wait for this line: from now on packets go their way and the socket answers. */
+static void say_ready(const struct router *r, const char *control, int json) {
+    size_t services = json_object_size(json_object_get(r->now, "services"));
+    if (json) {
+        json_t *line = json_pack("{s:s, s:i, s:i, s:i}", "control", control, "ports", (int)r->device_count, "services",
+                                 (int)services, "pid", (int)getpid());
+        json_dumpf(line, stdout, JSON_COMPACT);
+        json_decref(line);
+        putchar('\n');
+    } else {
+        printf("routing: %zu service%s over %d port%s, control socket %s\n", services, services == 1 ? "" : "s",
+               r->device_count, r->device_count == 1 ? "" : "s", control);
+    }
+    fflush(stdout);
+}
+
+static int forward(struct router *r, const char *control, int json) {
     char why[ROUTER_WHY] = "";
     int rc = r->door.start(r->plane);
     if (rc < 0)
@@ -36,6 +53,7 @@ static int forward(struct router *r, const char *control) {
     struct router_socket *s = router_socket_open(r, control, why);
     if (!s)
         return failed(control, why);
+    say_ready(r, control, json);
     int64_t due = router_now().mono_ns;
     while (!ended) {
         struct spr_time now = router_now();
@@ -51,7 +69,7 @@ static int forward(struct router *r, const char *control) {
     return EXIT_DONE;
 }
 
-static int on_ports(struct router *r, const json_t *config, const char *control, const char *file) {
+static int on_ports(struct router *r, const json_t *config, const char *control, const char *file, int as_json) {
     struct router_settings settings = {.opts = {.size = sizeof settings.opts}};
     const char *names[ROUTER_PORTS_MOST];
     char why[ROUTER_WHY] = "";
@@ -67,7 +85,7 @@ static int on_ports(struct router *r, const json_t *config, const char *control,
     if (r->door.open(r->ctx, &settings.opts, &r->plane) < 0) {
         tool_error(r->ctx, "router");
     } else {
-        code = router_apply(r, config, why) < 0 ? failed(file, why) : forward(r, control);
+        code = router_apply(r, config, why) < 0 ? failed(file, why) : forward(r, control, as_json);
         r->door.close(r->plane);
         json_decref(r->now);
     }
@@ -75,7 +93,7 @@ static int on_ports(struct router *r, const json_t *config, const char *control,
     return code;
 }
 
-static int with_config(spr_context *ctx, const char *file, const char *control, const char **ports) {
+static int with_config(spr_context *ctx, const char *file, const char *control, const char **ports, int as_json) {
     struct router r = {.ctx = ctx};
     struct router_device devices[ROUTER_PORTS_MOST];
     char why[ROUTER_WHY] = "";
@@ -92,7 +110,7 @@ static int with_config(spr_context *ctx, const char *file, const char *control, 
     else if (router_socket_probe(control, why))
         code = failed(control, why);
     else if (!(code = router_door_open(&r.door)))
-        code = on_ports(&r, config, control, file);
+        code = on_ports(&r, config, control, file, as_json);
     json_decref(config);
     return code;
 }
@@ -110,10 +128,12 @@ int verb_router(int argc, const char **argv) {
         "SIGTERM and SIGINT end it. The socket speaks JSON lines (doc/schema/router.json) to this user and root only:\n"
         "  echo '{\"cmd\":\"stats\"}' | socat - UNIX-CONNECT:PATH";
     const char *config = NULL, *control = NULL, **ports = NULL;
+    int json = 0;
     struct poptOption table[] = {
         {"config", 'c', POPT_ARG_STRING, &config, 0, "configuration (YAML; examples/router.yaml); required", "FILE"},
         {"ports", 'p', POPT_ARG_ARGV, &ports, 0, "ports instead of the file's; may be repeated", "PORT"},
         {"control", 's', POPT_ARG_STRING, &control, 0, "where the control socket appears; required", "PATH"},
+        {"json", 'j', POPT_ARG_NONE, &json, 0, "the line that says it is ready, as JSON", NULL},
         POPT_TABLEEND,
     };
     int rc = tool_options("router", about, epilogue, table, argc, argv, NULL);
@@ -125,7 +145,7 @@ int verb_router(int argc, const char **argv) {
     spr_context *ctx = tool_context(0, 1);
     if (!ctx)
         return EXIT_FAILED;
-    rc = with_config(ctx, config, control, ports);
+    rc = with_config(ctx, config, control, ports, json);
     tool_context_free(ctx);
     return rc;
 }

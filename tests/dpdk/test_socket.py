@@ -271,7 +271,9 @@ def ends(path, log, p, work):
     p.kill()
     p.wait()
     check("a killed process leaves its socket", os.path.exists(path))
-    p = start(path, log)
+    p = start(path, log, "--json")
+    ready = [json.loads(x) for x in text_of(log).splitlines() if x.startswith("{")]
+    check("--json: ready is a line of JSON", ready == [{"control": path, "ports": 2, "services": 2, "pid": p.pid}], text_of(log))
     check("the next one replaces it", p.poll() is None and stat.S_IMODE(os.stat(path).st_mode) == 0o600, text_of(log))
     p.send_signal(signal.SIGINT)
     check("SIGINT ends it with exit 0 and without a socket", p.wait(60) == 0 and not os.path.exists(path), text_of(log))
@@ -290,6 +292,7 @@ def main():
         if p.poll() == 77:
             print(f"1..0 # SKIP {text_of(log).strip().splitlines()[-1]}")
             return 0
+        check("and says that it is ready", f"routing: 2 services over 2 ports, control socket {path}\n" in text_of(log), text_of(log))
         check("the socket appears with mode 0600", p.poll() is None and stat.S_IMODE(os.stat(path).st_mode) == 0o600, text_of(log))
         configurations(work)
         conversation(path, work)

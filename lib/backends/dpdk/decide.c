@@ -385,6 +385,32 @@ static void look_up(struct dp_worker *w, struct item *items, unsigned n) {
     }
 }
 
+/* Who will ask the pending filter, or enter a flow: those are megabytes, and their lines are on their way before the
+ * first one asks. */
+static void ask_ahead(struct dp_worker *w, struct item *items, unsigned n) {
+    uint64_t keys[DP_BURST], hashes[DP_BURST];
+    uint8_t at[DP_BURST];
+    unsigned count = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct item *it = &items[i];
+        if (!it->wanted || (it->value && !(it->p.tcp_flags & DP_SYN)))
+            continue;
+        if (!it->value && !(it->p.tcp_flags & DP_SYN))
+            dp_flow_prepare(table_of(w, it), it->place);
+        if (it->p.ip == 4) {
+            keys[count] = it->key4;
+            at[count++] = (uint8_t)i;
+        } else
+            dp_pending_prefetch(w->pending, hash_of(w, it));
+    }
+    dp_hash8_many(&w->key, keys, hashes, count);
+    for (unsigned k = 0; k < count; k++) {
+        items[at[k]].hash = hashes[k];
+        items[at[k]].hashed = true;
+        dp_pending_prefetch(w->pending, hashes[k]);
+    }
+}
+
 static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it) {
     uint8_t verdict = it->verdict;
     b->fate[i].port = DP_PORT_PASS;
@@ -422,8 +448,10 @@ static void long_way(struct dp_worker *w, const struct dp_snapshot *s, struct dp
         read_one(w, s, b, which[i], &items[i], i ? &items[i - 1] : NULL, now_ms);
         wanted += items[i].wanted;
     }
-    if (wanted)
+    if (wanted) {
         look_up(w, items, n);
+        ask_ahead(w, items, n);
+    }
     for (unsigned i = 0; i < n; i++) {
         struct item *it = &items[i];
         if (!it->service || it->verdict != DP_PASS)

@@ -199,6 +199,11 @@ uint32_t dp_flow_insert6(struct dp_flow_table *t, const struct dp_key6 *key, uin
     return insert(t, dp_words_of(key), hash, value);
 }
 
+void dp_flow_prepare(const struct dp_flow_table *t, uint64_t hash) {
+    if (free_slot(dp_bucket_at(t, dp_first(t, hash))) == DP_SLOTS)
+        __builtin_prefetch(dp_bucket_at(t, dp_other(t, hash)));
+}
+
 void dp_flow_set(struct dp_flow_table *t, uint32_t slot, uint32_t value) {
     dp_bucket_at(t, slot >> 3)->value[slot & 7] = value;
 }

@@ -60,6 +60,8 @@ uint32_t dp_flow_insert6(struct dp_flow_table *t, const struct dp_key6 *key, uin
 /* Change or take out by slot, as lookup or insert returned it with no insert in between. */
 void dp_flow_set(struct dp_flow_table *t, uint32_t slot, uint32_t value);
 void dp_flow_erase(struct dp_flow_table *t, uint32_t slot);
+/* Looked up, not there, and may be entered soon: what that will touch comes while other work is done. */
+void dp_flow_prepare(const struct dp_flow_table *t, uint64_t hash);
 /* Few buckets: they are in the second-level cache, and lookups do without slots and without asking ahead. */
 bool dp_flow_is_near(const struct dp_flow_table *t);
 uint64_t dp_flow_count(const struct dp_flow_table *t);

@@ -127,3 +127,5 @@ bool dp_pending_get(const struct dp_pending *f, uint64_t hash, uint64_t now_ms, 
         *backend = backend_of(l->entry[at]);
     return at >= 0;
 }
+
+void dp_pending_prefetch(const struct dp_pending *f, uint64_t hash) { __builtin_prefetch(home(f, hash)); }

@@ -16,5 +16,7 @@ void dp_pending_free(struct dp_pending *f);
 /* Remember (or renew) the decision: a backend, 0 = the primary. */
 void dp_pending_put(struct dp_pending *f, uint64_t hash, uint16_t backend, uint64_t now_ms);
 bool dp_pending_get(const struct dp_pending *f, uint64_t hash, uint64_t now_ms, uint16_t *backend);
+/* It will be asked: its line comes while other work is done. */
+void dp_pending_prefetch(const struct dp_pending *f, uint64_t hash);
 
 #endif

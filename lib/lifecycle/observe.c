@@ -142,6 +142,12 @@ static bool give_back_unknown(struct spr_lifecycle *l, struct spr__shard *s, con
     return true;
 }
 
+/* Only a hold can be used by somebody else; a replica has less because it ended, or was cut down, where it stood. */
+static int why_less(const struct spr__shard *s) {
+    bool hold = s->kind == SPR_SHARD_HEADROOM && spr__amounts_any(&s->ready);
+    return hold ? SPR_BECAUSE_HOLD_VIOLATED : SPR_BECAUSE_DRIVER_FAILED;
+}
+
 /* A shard at rest: amounts, warmness and use as they are. */
 static void compare(struct spr_lifecycle *l, struct spr__shard *s, const struct spr_observed_shard *o,
                     struct spr_time now) {
@@ -153,8 +159,8 @@ static void compare(struct spr_lifecycle *l, struct spr__shard *s, const struct 
     if (spr__amounts_any(&s->ready))
         s->serving = is_in_use(s, o) && !cold;
     if (differs)
-        spr__shard_change(l, s, SPR__EVENT_OBSERVED,
-                          spr__amounts_any(&lack) ? SPR_BECAUSE_HOLD_VIOLATED : SPR_BECAUSE_RECOVERED, now, false);
+        spr__shard_change(l, s, SPR__EVENT_OBSERVED, spr__amounts_any(&lack) ? why_less(s) : SPR_BECAUSE_RECOVERED, now,
+                          false);
     else if (was != s->serving)
         spr__shard_change(l, s, was && cold ? SPR__EVENT_COOLED : SPR__EVENT_OBSERVED, SPR_BECAUSE_WARMED, now, false);
     spr__shard_drive(l, s, now);

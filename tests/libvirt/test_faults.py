@@ -250,7 +250,7 @@ def whole(t, l):
         c.want(1)
         with Whole(t, l, c, "kill -9 of the guest") as f:
             l.kill_guest("hv2", ours(l)[0])
-            f.sees("held")
+            f.sees("the driver reported a failure")
         with Whole(t, l, c, "kill -9 of the target's libvirtd") as f:
             l.sh("kill-libvirtd", "hv2")
             f.l.wait(lambda: "unknown" in c.states().values(), 30, "it to be unknown")

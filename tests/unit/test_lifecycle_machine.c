@@ -457,16 +457,43 @@ static void the_drivers_truth_counts(void **state) {
     struct bench *b = *state;
     assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 1, 3), 1);
     assert_int_equal(bench_step(b, 1), SPR_OK);
-    b->w->shards[0].ready[0] = 2.25; /* somebody took a part of the hold */
+    b->w->shards[0].ready[0] = 2.25; /* cut down where it stands */
     assert_int_equal(spr_lifecycle_observe(b->l, b->now), SPR_OK);
     assert_int_equal(bench_step(b, 1), SPR_OK);
     assert_holds(b, SPR_SHARD_SERVING, 2.25, 0, 0);
-    assert_int_equal(b->ledger[b->count - 1].because, SPR_BECAUSE_HOLD_VIOLATED);
+    assert_int_equal(b->ledger[b->count - 1].because, SPR_BECAUSE_DRIVER_FAILED);
     b->w->shard_count = 0; /* and now it is gone */
     assert_int_equal(spr_lifecycle_observe(b->l, b->now), SPR_OK);
     for (int i = 0; i < 3; i++)
         assert_int_equal(bench_step(b, 1), SPR_OK);
     assert_int_equal(b->l->shard_count, 0);
+}
+
+/* Why there is less: what was held may have been taken by others, a guest has ended. */
+static void less_is_recorded_with_a_reason_that_is_true(void **state) {
+    struct bench *b = *state;
+    assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 1, 1, 3), 1); /* headroom */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_holds(b, SPR_SHARD_WARM, 3, 0, 0);
+    b->w->shards[0].ready[0] = 2.25;
+    assert_int_equal(spr_lifecycle_observe(b->l, b->now), SPR_OK);
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_holds(b, SPR_SHARD_WARM, 2.25, 0, 0);
+    assert_int_equal(b->ledger[b->count - 1].because, SPR_BECAUSE_HOLD_VIOLATED);
+    assert_int_equal(bench_do(b, SPR_ACTION_RELEASE, 1, 1, 1, 0), 1);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_int_equal(b->l->shard_count, 0);
+    assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 1, 3), 1); /* replica */
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    b->count = 0;
+    b->w->shards[0].ready[0] = 0; /* its guest was killed, its definition stands */
+    assert_int_equal(spr_lifecycle_observe(b->l, b->now), SPR_OK);
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_true(b->count > 0);
+    assert_int_equal(b->ledger[0].from, SPR_SHARD_SERVING);
+    assert_int_equal(b->ledger[0].because, SPR_BECAUSE_DRIVER_FAILED);
 }
 
 static void durations_are_measured(void **state) {
@@ -597,6 +624,7 @@ int main(void) {
         LIFE(a_fenced_out_lifecycle_stops_acting),
         LIFE(what_a_dead_owner_reserved_is_given_back_and_what_serves_is_adopted),
         LIFE(the_drivers_truth_counts),
+        LIFE(less_is_recorded_with_a_reason_that_is_true),
         LIFE(durations_are_measured),
         LIFE(random_lives_end_with_books_and_hosts_equal),
         cmocka_unit_test(every_allocation_may_fail),

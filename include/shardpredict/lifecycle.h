@@ -52,6 +52,7 @@ struct spr_lifecycle_event {
     struct spr_amounts draining;/**< the same, until the last flows are gone */
     int32_t because;            /**< ::spr_because */
     int32_t reserved;           /**< 0 */
+    const char *text;           /**< what the driver said where it does not know how a call ended, or NULL; lives inside the callback */
 };
 
 /** Options of spr_lifecycle_create. */

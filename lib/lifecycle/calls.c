@@ -194,12 +194,15 @@ static bool gave_up(const struct spr_lifecycle *l, const struct spr__call *c) {
     return c->tries > l->opts.retries && !gives_back(c->verb);
 }
 
+static const char *subject_of(const struct spr_lifecycle *l, const struct spr__call *c) {
+    return c->shard ? c->shard->host_name : l->driver.name;
+}
+
 /* Giving up waits for the timers (at once), so that nobody loses a shard while walking over its parts. */
 static void failed(struct spr_lifecycle *l, struct spr__call *c, int code, const char *text, struct spr_time now) {
-    const char *subject = c->shard ? c->shard->host_name : l->driver.name;
     text = text ? text : spr_error_text(code);
     c->tries++;
-    spr__log(l->ctx, SPR_LOG_WARN, "lifecycle", subject, "%s of shard %llu failed (%d): %s",
+    spr__log(l->ctx, SPR_LOG_WARN, "lifecycle", subject_of(l, c), "%s of shard %llu failed (%d): %s",
              spr_driver_verb_name(c->verb), c->shard ? (unsigned long long)c->shard->id : 0ULL, c->tries, text);
     try_later(l, c, now, gave_up(l, c) ? 0 : c->tries);
 }
@@ -292,13 +295,18 @@ static bool as_good_as_done(const struct spr__call *c, int code) {
     return false;
 }
 
-static void lost(struct spr_lifecycle *l, struct spr__call *c, int because, struct spr_time now) {
+/* `text`: the driver's own, which says more than the reason that goes on record. */
+static void lost(struct spr_lifecycle *l, struct spr__call *c, const char *text, struct spr_time now) {
     struct spr__shard *s = c->shard;
+    spr__log(l->ctx, SPR_LOG_WARN, "lifecycle", subject_of(l, c), "what came of %s of shard %llu is unknown: %s",
+             spr_driver_verb_name(c->verb), s ? (unsigned long long)s->id : 0ULL, text);
     if (!s) { /* an observation: ask again */
         try_later(l, c, now, ++c->tries);
         return;
     }
-    spr__shard_lost(l, s, because, now);
+    l->said = text;
+    spr__shard_lost(l, s, SPR_BECAUSE_DEADLINE, now);
+    l->said = NULL;
 }
 
 static void complete(struct spr_lifecycle *l, struct spr__call *c, const struct spr_driver_completion *d,
@@ -318,7 +326,12 @@ static void complete(struct spr_lifecycle *l, struct spr__call *c, const struct 
     } else if (d->outcome == SPR_FAILED || d->outcome == SPR_CANCELLED) {
         failed(l, c, d->code < 0 ? d->code : SPR_E_CANCELLED, d->text, now);
     } else {
-        lost(l, c, SPR_BECAUSE_DEADLINE, now);
+        bool late = d->outcome == SPR_TIMED_OUT;
+        lost(l, c,
+             d->text ? d->text
+             : late  ? spr_because_text(SPR_BECAUSE_DEADLINE)
+                     : "the driver does not say why",
+             now);
     }
 }
 
@@ -351,7 +364,7 @@ static void call_due(struct spr_lifecycle *l, struct spr__call *c, struct spr_ti
         l->driver_async.cancel(l->driver_state, c->ticket);
         ticket_remove(l, c->ticket);
         c->ticket = 0;
-        lost(l, c, SPR_BECAUSE_DEADLINE, now);
+        lost(l, c, "no answer, and its deadline has passed", now);
     } else if (c->shard && spr__shard_expired(l, c->shard, now)) {
         spr__shard_give_back(l, c->shard, SPR_BECAUSE_OWNER_GONE, now);
     } else if (gave_up(l, c)) {

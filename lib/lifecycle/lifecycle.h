@@ -182,6 +182,7 @@ struct spr_lifecycle {
     int64_t wake_ns;      /* when the first shard that waits warm is to serve; INT64_MAX = none */
     size_t journal_waits; /* appended, not yet durable */
 
+    const char *said; /* the driver's words about the change that is being told, or NULL */
     struct spr__call *observing;
     uint64_t observe_seq, observe_count;
     bool observe_again;
@@ -273,8 +274,8 @@ void spr__observed(struct spr_lifecycle *l, const struct spr_driver_completion *
 void spr__fleet_changed(struct spr_lifecycle *l, const spr_fleet *before, struct spr_time now);
 
 /*
- * What shards on a host could not be held to, bit by resource; *why, which lives until the driver is asked again, is what
- * is missing there, or NULL.
+ * What shards on a host could not be held to, bit by resource; *why, which lives until the driver is asked again, is
+ * what is missing there, or NULL.
  */
 uint32_t spr__lifecycle_unkept(const spr_lifecycle *l, const char *host, const char **why);
 

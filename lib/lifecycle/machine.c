@@ -186,7 +186,8 @@ static void tell(struct spr_lifecycle *l, const struct spr__shard *s, int from, 
                                     .ready = s->ready,
                                     .pending = spr__shard_pending(s),
                                     .draining = spr__shard_draining(s),
-                                    .because = s->because};
+                                    .because = s->because,
+                                    .text = l->said};
     l->opts.event(l->opts.user, &e);
 }
 

@@ -51,6 +51,7 @@ struct fake_world {
     int swallow[SPR_DRIVER_VERB_END_]; /* so many next ones happen, but end as unknown */
     int drop[SPR_DRIVER_VERB_END_];    /* so many next ones neither happen nor end */
     int code;                          /* of refusals and failures; 0 = SPR_E_IO */
+    char why[48];                      /* what it says when it does not know how a call ended */
     bool late;                         /* effects come at the end of a call */
     double warmness;                   /* that WARM reaches; 0 = 1 */
     char host_down[24];
@@ -289,6 +290,7 @@ static inline void fake_end(struct fake_world *w, struct fake_call *c, struct sp
     d->outcome = c->outcome;
     d->code = c->code;
     d->warmness = warmness;
+    d->text = c->outcome == SPR_UNKNOWN && w->why[0] ? w->why : NULL;
     if (c->verb == SPR_DRIVER_OBSERVE)
         fake_observe(w, d);
 }

@@ -16,10 +16,13 @@ struct bench {
     struct spr_time now;
     struct spr_lifecycle_event ledger[512];
     int count;
+    char said[48]; /* the driver's last words */
 };
 
 static inline void bench_event(void *user, const struct spr_lifecycle_event *e) {
     struct bench *b = user;
+    if (e->text)
+        snprintf(b->said, sizeof b->said, "%s", e->text);
     if (b->count < (int)SPR_ARRAY_LEN(b->ledger))
         b->ledger[b->count++] = *e;
 }

@@ -257,6 +257,7 @@ static void an_unknown_outcome_is_resolved_by_what_is_there(void **state) {
     for (size_t i = 0; i < SPR_ARRAY_LEN(verbs); i++) {
         b->count = 0;
         b->w->swallow[verbs[i]] = 1;
+        snprintf(b->w->why, sizeof b->w->why, "h1: the connection ended, %zu", i);
         uint64_t id = b->l->next_id;
         assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 1, 3), 1);
         for (int k = 0; k < 5; k++)
@@ -272,6 +273,7 @@ static void an_unknown_outcome_is_resolved_by_what_is_there(void **state) {
         for (int k = 0; k < b->count; k++)
             unknown |= b->ledger[k].to == SPR_SHARD_UNKNOWN;
         assert_true(unknown);
+        assert_string_equal(b->said, b->w->why); /* the event has the driver's words */
     }
 }
 

@@ -35,6 +35,7 @@ class LifecycleEvent:
     pending: Amounts
     draining: Amounts
     because: Because
+    text: Optional[str] = None
 
 
 class _Listener:

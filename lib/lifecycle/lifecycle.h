@@ -121,7 +121,7 @@ struct spr__shard {
     int32_t warm;          /* spr_warm_state in which it waits until `wake`, ANY = it serves as soon as it can */
     int32_t waits;         /* what the driver was last known to have brought it to, -1 = nobody knows */
     struct spr_time wake;  /* mono_ns 0: to be worked out from wall_ns (after a restart) */
-    uint64_t drain_number; /* names the drain that `to_drain` will become, so that asking twice is harmless */
+    uint64_t drain_number; /* of the drain to be asked for, of `to_drain` or of nothing more; 0 = none */
     int32_t strays;        /* times that growths nobody remembers were given back */
     uint64_t seen;         /* last observation that had it */
 };

@@ -338,7 +338,7 @@ static int drive_ready(struct spr_lifecycle *l, struct spr__shard *s, struct spr
     int rc = drive_warm(l, s, now);
     if (rc < 0)
         return rc;
-    if (spr__amounts_any(&s->to_drain)) {
+    if (s->drain_number) {
         if ((rc = spr__call_start(l, s, SPR_DRIVER_DRAIN, s->drain_number, &s->to_drain, false, now)) < 0)
             return rc;
         memset(&s->to_drain, 0, sizeof s->to_drain);
@@ -532,8 +532,10 @@ static void warmed(struct spr_lifecycle *l, const struct spr__call *c, const str
 static void drained(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time now) {
     struct spr_amounts most = s->to_drain;
     for (const struct spr__call *c = s->calls; c; c = c->next)
-        if (c->verb == SPR_DRIVER_DRAIN)
+        if (c->verb == SPR_DRIVER_DRAIN && spr__amounts_any(&c->amounts))
             spr__amounts_add(&most, &c->amounts);
+        else if (c->verb == SPR_DRIVER_DRAIN) /* it waits for all of it, whatever that is */
+            most = s->draining;
     for (int r = 0; r < SPR_RESOURCES_MAX; r++)
         s->draining.of[r] = SPR_MIN(s->draining.of[r], most.of[r]);
     spr__shard_change(l, s, SPR__EVENT_DRAINED, SPR_BECAUSE_DRAINED, now, false);
@@ -610,6 +612,7 @@ static void broke(struct spr_lifecycle *l, struct spr__shard *s, struct spr_time
     spr__call_drop_all(l, s);
     spr__shard_reduce_all(s);
     memset(&s->to_drain, 0, sizeof s->to_drain);
+    s->drain_number = 0;
     s->broken = true;
     spr__shard_change(l, s, SPR__EVENT_FAILED, SPR_BECAUSE_DRIVER_FAILED, now, false);
 }

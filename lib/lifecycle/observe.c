@@ -50,7 +50,7 @@ static bool drains(const struct spr__shard *s) {
     for (const struct spr__call *c = s->calls; c; c = c->next)
         if (c->verb == SPR_DRIVER_DRAIN)
             return true;
-    return spr__amounts_any(&s->to_drain);
+    return s->drain_number != 0;
 }
 
 static bool only_drains(const struct spr__shard *s) {
@@ -67,6 +67,7 @@ static void missing(struct spr_lifecycle *l, struct spr__shard *s, struct spr_ti
     memset(&s->ready, 0, sizeof s->ready);
     memset(&s->draining, 0, sizeof s->draining);
     memset(&s->to_drain, 0, sizeof s->to_drain);
+    s->drain_number = 0;
     s->piece_count = 0;
     s->serving = s->promote = s->adopt = s->needs_observe = s->broken = false;
     spr__shard_change(l, s, SPR__EVENT_FORGOTTEN, l->recovery == 2 ? because : SPR_BECAUSE_RECOVERED, now, false);
@@ -74,7 +75,7 @@ static void missing(struct spr_lifecycle *l, struct spr__shard *s, struct spr_ti
 }
 
 /* Take the driver's amounts. What it holds beyond what we want is given back. Returns whether anything differed. */
-static bool take_truth(struct spr__shard *s, const struct spr_observed_shard *o) {
+static bool take_truth(const struct spr_lifecycle *l, struct spr__shard *s, const struct spr_observed_shard *o) {
     struct spr_amounts surplus = spr__amounts_over(&o->ready, &s->ready);
     struct spr_amounts deficit = spr__amounts_over(&s->ready, &o->ready);
     bool differs = spr__amounts_any(&surplus) || spr__amounts_any(&deficit);
@@ -90,8 +91,15 @@ static bool take_truth(struct spr__shard *s, const struct spr_observed_shard *o)
     }
     if (!spr__amounts_any(&s->ready))
         s->serving = false;
-    /* a drain whose ticket is lost is watched until it is over */
+    /*
+     * A drain whose ticket is lost may have nobody left who sees its flows end: asked for by another number, of
+     * nothing more, it goes on. Who only looks watches it.
+     */
     s->needs_observe = spr__amounts_any(&o->draining) && !drains(s);
+    if (s->needs_observe && !l->hands_off) {
+        s->drain_number = s->next_piece++;
+        s->dirty = true; /* numbers are never used twice, not after a crash either */
+    }
     return differs;
 }
 
@@ -112,7 +120,7 @@ static void resolve(struct spr_lifecycle *l, struct spr__shard *s, const struct 
         s->draining = o->draining;
         s->needs_observe = true;
     } else {
-        take_truth(s, o);
+        take_truth(l, s, o);
     }
     spr__shard_change(l, s, SPR__EVENT_OBSERVED, s->because, now, false);
     spr__shard_drive(l, s, now);
@@ -154,7 +162,7 @@ static void compare(struct spr_lifecycle *l, struct spr__shard *s, const struct 
     struct spr_amounts lack = spr__amounts_over(&s->ready, &o->ready);
     bool was = s->serving, cold = s->kind == SPR_SHARD_REPLICA && o->warmness < l->opts.warm_at_least;
     s->warmness = o->warmness;
-    bool differs = take_truth(s, o);
+    bool differs = take_truth(l, s, o);
     differs |= give_back_unknown(l, s, o, now);
     if (spr__amounts_any(&s->ready))
         s->serving = is_in_use(s, o) && !cold;

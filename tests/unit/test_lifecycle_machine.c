@@ -498,6 +498,34 @@ static void less_is_recorded_with_a_reason_that_is_true(void **state) {
     assert_int_equal(b->ledger[0].because, SPR_BECAUSE_DRIVER_FAILED);
 }
 
+/* The flows of a shard end for whoever waits for them; when that ticket is lost somebody has to wait anew. */
+static void a_drain_whose_ticket_is_lost_is_asked_for_again(void **state) {
+    struct bench *b = *state;
+    b->w->drain_left = 1;
+    assert_int_equal(bench_do(b, SPR_ACTION_ALLOCATE, 0, 0, 1, 3), 1);
+    assert_int_equal(bench_step(b, 1), SPR_OK);
+    b->w->swallow[SPR_DRIVER_DRAIN] = 1;
+    assert_int_equal(bench_do(b, SPR_ACTION_RELEASE, 1, 0, 1, 0), 1);
+    uint64_t first = b->w->calls[0].piece;
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_holds(b, SPR_SHARD_DRAINING, 0, 0, 3);
+    assert_int_equal(b->w->asked[SPR_DRIVER_DRAIN], 2);
+    const struct fake_call *waits = NULL;
+    for (int32_t i = 0; i < b->w->call_count; i++)
+        if (b->w->calls[i].verb == SPR_DRIVER_DRAIN)
+            waits = &b->w->calls[i];
+    assert_non_null(waits);
+    assert_true(waits->piece > first && waits->amount[0] == 0); /* not the lost one, and of nothing more */
+    assert_int_equal(bench_step(b, 60), SPR_OK);
+    assert_int_equal(b->w->asked[SPR_DRIVER_DRAIN], 2); /* once is enough */
+    b->w->shards[0].drain[0] = 0;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(bench_step(b, 1), SPR_OK);
+    assert_int_equal(b->l->shard_count, 0);
+    assert_int_equal(b->w->shard_count, 0);
+}
+
 static void durations_are_measured(void **state) {
     struct bench *b = *state;
     for (int i = 0; i < 11; i++) {
@@ -627,6 +655,7 @@ int main(void) {
         LIFE(what_a_dead_owner_reserved_is_given_back_and_what_serves_is_adopted),
         LIFE(the_drivers_truth_counts),
         LIFE(less_is_recorded_with_a_reason_that_is_true),
+        LIFE(a_drain_whose_ticket_is_lost_is_asked_for_again),
         LIFE(durations_are_measured),
         LIFE(random_lives_end_with_books_and_hosts_equal),
         cmocka_unit_test(every_allocation_may_fail),

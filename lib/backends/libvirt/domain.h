@@ -183,6 +183,7 @@ struct lv_disk {
     const char *const *backing_format;
     size_t backing_count;
     bool readonly, shareable, encrypted;
+    bool copies; /* what is read is copied into it */
 };
 struct lv_nic {
     const char *type, *source, *mac, *model, *target; /* target: the host's device, only while it runs */
@@ -229,6 +230,7 @@ struct lv_derive_disk {
     /* what is under it, NULL = let libvirt look; never what the primary writes to, but what is under that (lv_disk) */
     const char *backing;
     const char *backing_format; /* required with backing */
+    bool copies;                /* what is read of it goes into the overlay */
     bool rests;                 /* nobody writes to it (a template's disk): the backing may be the disk itself */
 };
 struct lv_derive {

@@ -54,6 +54,8 @@ static void put_overlay(struct derive *d, xmlNode *disk, const struct lv_derive_
     lv_xml_set(&d->e, disk, "type", "file");
     lv_xml_set(&d->e, driver, "name", "qemu");
     lv_xml_set(&d->e, driver, "type", g->format ? g->format : format);
+    if (g->copies && !lv_xml_first(disk, "readonly"))
+        lv_xml_set(&d->e, driver, "copy_on_read", "on");
     lv_xml_set(&d->e, lv_xml_add(&d->e, disk, "source", NULL), "file", g->path);
     if (g->backing)
         put_backing(d, disk, g);

@@ -102,6 +102,7 @@ static void read_disks(struct reader *r, const xmlNode *devices) {
         d->cache = attr(r, driver, "cache");
         d->serial = text(r, lv_xml_first(n, "serial"));
         d->readonly = lv_xml_first(n, "readonly") || !strcmp(d->device, "cdrom");
+        d->copies = lv_xml_is(driver, "copy_on_read", "on");
         d->shareable = !!lv_xml_first(n, "shareable");
         d->encrypted = lv_xml_first(n, "encryption") || lv_xml_first(source, "encryption");
         read_backing(r, n, d);

@@ -44,8 +44,10 @@ struct lv_driver *lv_driver_ref(struct lv_driver *d) {
 void lv_driver_unref(struct lv_driver *d) {
     if (!d || atomic_fetch_sub(&d->refs, 1) > 1)
         return;
-    for (size_t i = 0; d->host && i < d->v->host_count; i++)
+    for (size_t i = 0; d->host && i < d->v->host_count; i++) {
         lv_free(d->host[i].use);
+        lv_hot_free(&d->host[i]);
+    }
     for (size_t i = 0; i < d->home_count; i++)
         lv_free(d->homes[i].vm);
     lv_free(d->homes);

@@ -7,7 +7,7 @@
  *   driver_look.c     the primary's definition, from whichever host has it
  *   driver_hold.c     RESERVE, and ALLOCATE of headroom
  *   driver_allocate.c ALLOCATE of a replica; driver_disks.c its overlays
- *   driver_warm.c     WARM and ACTIVATE; driver_prefetch.c reads the base image ahead
+ *   driver_warm.c     WARM and ACTIVATE; driver_prefetch.c reads the base image ahead, driver_hot.c knows what first
  *   driver_nics.c     its interfaces: networks, virtual functions, bandwidth
  *   driver_amounts.c  RESIZE, DRAIN, ADOPT: what a shard may use
  *   driver_release.c  RELEASE and ABORT
@@ -26,6 +26,7 @@
 #include <stdio.h>
 
 #include "domain.h"
+#include "extents.h"
 
 /* ---- the driver ---- */
 
@@ -69,6 +70,8 @@ struct lv_driver_host {
     _Atomic uint64_t lowering; /* headroom shard whose placeholder is taken down to come up again, 0 = none */
     struct lv_use *use;
     size_t use_count, use_cap;
+    struct lv_hot *hot; /* what guests read of base images; touched on the act lane only */
+    size_t hot_count, hot_cap;
 };
 
 struct lv_driver {
@@ -116,6 +119,7 @@ struct lv_base {
     char *target, *path, *format; /* what is under the overlay */
     double capacity;              /* bytes of the disk as the guest sees it; 0 = ask the target */
     char *overlay;                /* path on the target, once known */
+    bool copies;                  /* what is read goes into the overlay (driver_hot.c) */
     bool rests;                   /* a template's: it is what the disk itself is, and nobody writes to it */
 };
 
@@ -334,6 +338,15 @@ bool lv_unsupported(void);
 bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds);
 double lv_ahead_share(const struct lv_act *a); /* of what was to be read, 0..1 */
 void lv_ahead_free(struct lv_act *a);
+
+/* ---- what guests read of a base image (driver_hot.c) ---- */
+
+const struct lv_extents *lv_hot_of(const struct lv_act *a, const char *path); /* NULL: not known on this host */
+/* Shall an overlay on it tell? */
+bool lv_hot_wanted(struct lv_act *a, virConnectPtr conn, virStoragePoolPtr pool, const struct lv_base *b);
+/* The guest is stopped: what its overlays tell is kept. */
+void lv_hot_learn(struct lv_act *a, virConnectPtr conn);
+void lv_hot_free(struct lv_driver_host *h);
 
 /* ---- live migration ---- */
 

@@ -17,6 +17,7 @@ static struct lv_derive_disk *disks_of(struct lv_act *a) {
                                        .format = "qcow2",
                                        .backing = b->path,
                                        .backing_format = b->format,
+                                       .copies = b->copies,
                                        .rests = b->rests};
     }
     return k;

@@ -175,12 +175,13 @@ static int came_in_time(struct lv_act *a, virConnectPtr conn, virStorageVolPtr v
     return rc;
 }
 
-static int make(struct lv_act *a, virConnectPtr conn, virStoragePoolPtr pool, const struct lv_base *b) {
+static int make(struct lv_act *a, virConnectPtr conn, virStoragePoolPtr pool, struct lv_base *b) {
     char name[LV_NAME + 80];
     double bytes = capacity(a, conn, b);
     if (!(bytes > 0))
         return a->job.code;
     file_name(a, b, name, sizeof name);
+    b->copies = lv_hot_wanted(a, conn, pool, b);
     char *xml = volume_xml(b, name, bytes);
     if (!xml) {
         lv_job_fail(&a->job, SPR_E_NOMEM, "out of memory");

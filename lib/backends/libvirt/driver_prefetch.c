@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The base images are read on the host, a piece each turn, so that a replica finds their blocks in the page cache. Only
- * data is read, holes are skipped; a budget keeps it from taking the disk from the others.
+ * data is read, holes are skipped; a budget keeps it from taking the disk from the others. First, of all images, what
+ * guests are known to read (driver_hot.c), then the rest.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -14,8 +15,11 @@
 
 struct ahead_image {
     char *path;
-    double bytes, at; /* length of the file; all before `at` was read */
-    bool over;        /* read, or it cannot be */
+    struct lv_extents order; /* of the file, */
+    size_t hot, next;        /* what is hot before the rest; all before `next` was read, */
+    double at;               /* and of that one so much */
+    double bytes, done;      /* length of the file, and what was read of it */
+    bool failed;
 };
 struct lv_ahead {
     struct ahead_image image[IMAGES];
@@ -26,20 +30,29 @@ struct lv_ahead {
 
 void lv_ahead_free(struct lv_act *a) {
     struct lv_ahead *h = a->ahead;
-    for (size_t i = 0; h && i < h->count; i++)
+    for (size_t i = 0; h && i < h->count; i++) {
         lv_free(h->image[i].path);
+        lv_extents_clear(&h->image[i].order);
+    }
     lv_free(h);
     a->ahead = NULL;
 }
 
-static void add(struct lv_ahead *h, virConnectPtr conn, const char *path) {
+static void add(struct lv_ahead *h, virConnectPtr conn, const char *path, const struct lv_extents *hot) {
+    struct ahead_image m = {0};
     virStorageVolInfo info;
     virStorageVolPtr vol = h->count < IMAGES ? virStorageVolLookupByPath(conn, path) : NULL;
     if (!vol)
         return; /* in no pool: nobody can read it for us */
-    char *copy = virStorageVolGetInfoFlags(vol, &info, VIR_STORAGE_VOL_GET_PHYSICAL) == 0 ? lv_strdup(path) : NULL;
-    if (copy)
-        h->image[h->count++] = (struct ahead_image){.path = copy, .bytes = (double)info.allocation};
+    if (virStorageVolGetInfoFlags(vol, &info, VIR_STORAGE_VOL_GET_PHYSICAL) == 0 &&
+        lv_extents_order(hot, info.allocation, &m.order, &m.hot) == SPR_OK) {
+        m.bytes = (double)info.allocation;
+        m.path = lv_strdup(path);
+        if (m.path)
+            h->image[h->count++] = m;
+        else
+            lv_extents_clear(&m.order);
+    }
     virStorageVolFree(vol);
 }
 
@@ -50,7 +63,7 @@ static struct lv_ahead *begin(struct lv_act *a, virConnectPtr conn) {
     if (xml && lv_domain_read(xml, &d, why) == SPR_OK)
         for (size_t i = 0; i < d.disk_count; i++)
             if (d.disk[i].backing_count)
-                add(h, conn, d.disk[i].backing[0]);
+                add(h, conn, d.disk[i].backing[0], lv_hot_of(a, d.disk[i].backing[0]));
     lv_domain_clear(&d);
     free(xml);
     return h;
@@ -76,8 +89,9 @@ static double receive(virStreamPtr st, char *buffer, double *past) {
 static double read_some(struct ahead_image *m, char *buffer, virConnectPtr conn, double bytes) {
     virStorageVolPtr vol = virStorageVolLookupByPath(conn, m->path);
     virStreamPtr st = vol ? virStreamNew(conn, 0) : NULL;
-    double past = 0, data = -1;
-    if (st && virStorageVolDownload(vol, st, (unsigned long long)m->at, (unsigned long long)bytes,
+    const struct lv_extent *x = &m->order.of[m->next];
+    double past = 0, data = -1, left = (double)x->length - m->at;
+    if (st && virStorageVolDownload(vol, st, x->file + (uint64_t)m->at, (unsigned long long)fmin(bytes, left),
                                     VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM) == 0)
         data = receive(st, buffer, &past);
     if (st && data >= 0)
@@ -85,14 +99,22 @@ static double read_some(struct ahead_image *m, char *buffer, virConnectPtr conn,
     else if (st)
         virStreamAbort(st);
     m->at += past;
-    m->over = data < 0 || past <= 0 || m->at >= m->bytes;
-    if (m->over)
-        m->bytes = m->at; /* what cannot be read is not waited for */
+    m->done += past;
+    m->failed = data < 0 || past <= 0;
+    if (m->failed)
+        m->bytes = m->done; /* what cannot be read is not waited for */
+    if (m->at >= (double)x->length)
+        m->next++, m->at = 0;
     if (st)
         virStreamFree(st);
     if (vol)
         virStorageVolFree(vol);
     return data > 0 ? data : 0;
+}
+
+/* Has all that is hot been read, or all of it (`rest`)? Or it cannot be. */
+static bool over(const struct ahead_image *m, bool rest) {
+    return m->failed || m->next >= (rest ? m->order.count : m->hot);
 }
 
 bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds) {
@@ -101,14 +123,16 @@ bool lv_ahead_step(struct lv_act *a, virConnectPtr conn, double seconds) {
     if (!h)
         return true;
     double budget = a->d->o.prefetch_bytes_s * seconds, most = a->d->o.prefetch_bytes_s * a->d->o.boot_s;
-    for (size_t i = 0; i < h->count && budget >= 1 && h->read < most; i++)
-        while (!h->image[i].over && budget >= 1 && !lv_job_stops(&a->job)) {
-            double data = read_some(&h->image[i], h->buffer, conn, ceil(fmin(budget, 4 << 20)));
+    for (size_t i = 0; i < 2 * h->count && budget >= 1 && h->read < most; i++) {
+        struct ahead_image *m = &h->image[i % h->count];
+        while (!over(m, i >= h->count) && budget >= 1 && !lv_job_stops(&a->job)) {
+            double data = read_some(m, h->buffer, conn, ceil(fmin(budget, 4 << 20)));
             h->read += data;
             budget -= fmax(data, 1 << 16); /* a hole costs a call */
         }
+    }
     for (size_t i = 0; i < h->count; i++)
-        if (!h->image[i].over && h->read < most)
+        if (!over(&h->image[i], true) && h->read < most)
             return false;
     return true;
 }
@@ -118,7 +142,7 @@ double lv_ahead_share(const struct lv_act *a) {
     double all = 0, done = 0;
     for (size_t i = 0; h && i < h->count; i++) {
         all += h->image[i].bytes;
-        done += fmin(h->image[i].at, h->image[i].bytes);
+        done += fmin(h->image[i].done, h->image[i].bytes);
     }
     return all > 0 ? done / all : 1;
 }

@@ -133,6 +133,7 @@ static void be_warm(struct lv_act *a, virConnectPtr conn) {
     struct lv_shard_meta *m = &a->meta;
     if (lay_down(a, conn) < 0)
         return;
+    lv_hot_learn(a, conn);
     if (of_shard(a)) /* measured in an earlier turn */
         *of_shard(a) = a->booted_s;
     m->warmness = a->warmness = warmness(a);

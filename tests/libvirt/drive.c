@@ -184,6 +184,8 @@ static int option(struct spr_libvirt_driver_opts *d, const char *name, const cha
         d->drain_idle_s = atof(value);
     else if (!strcmp(name, "boot"))
         d->boot_s = atof(value);
+    else if (!strcmp(name, "prefetch"))
+        d->prefetch_bytes_s = atof(value) > 0 ? atof(value) : SPR_NONE;
     else if (!strcmp(name, "deadline"))
         deadline_s = atof(value);
     else if (!strcmp(name, "ttl"))

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """A replica's whole life on another host, with a disk, in each of the three ways to wait; what is foreign stays as it is."""
+import ctypes
+import json
+import mmap
+import os
 import re
 import time
 
@@ -226,6 +230,72 @@ def faults(t, l, d):
     t.same("which leaves nothing", begin, l.state("hv2"))
 
 
+PAGE, HOT_AT, HOT_STEP, HOT_COUNT, KIB64 = os.sysconf("SC_PAGESIZE"), 4 << 20, 704 << 10, 60, 64 << 10
+
+
+def cached(path):
+    """A byte a page of the file: is it in the page cache (mincore)?"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    with open(path, "rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        out = (ctypes.c_ubyte * -(-size // PAGE))()
+        where = libc.mmap(None, ctypes.c_size_t(size), mmap.PROT_READ, mmap.MAP_SHARED, f.fileno(), ctypes.c_long(0))
+    wrong = libc.mincore(ctypes.c_void_p(where), ctypes.c_size_t(size), out)
+    libc.munmap(ctypes.c_void_p(where), ctypes.c_size_t(size))
+    if wrong:
+        raise OSError(ctypes.get_errno(), "mincore", path)
+    return [b & 1 for b in out]
+
+
+def share(pages, at, length):
+    part = pages[at // PAGE:(at + length) // PAGE]
+    return sum(part) / len(part)
+
+
+def evict(path):
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def hot(t, l):
+    """What the first replica of an image read while it booted is read ahead first for the next one."""
+    path, reads = os.path.join(l.folder, "shared", "big.img"), f"lab.reads={HOT_AT >> 10}:{HOT_STEP >> 10}:{HOT_COUNT}"
+    base = l.disk("big.img", 48)
+    with open(path, "r+b") as f:
+        f.write(os.urandom(48 << 20))
+    l.guest("hv1", "db", "10.78.1.5", start=False, DISK=l.disk("db.qcow2", backing=base), META='replica="image"')
+
+    def near(pages):
+        return sum(share(pages, HOT_AT + i * HOT_STEP, KIB64) for i in range(HOT_COUNT)) / HOT_COUNT, share(pages, 0, 4 << 20)
+
+    def boot(d, shard):
+        """-> what it took, and (hot, begin of the image) in the page cache when one of them first was nearly whole."""
+        evict(path)
+        l.fab(["ip", "neigh", "flush", "all"])  # the next one has the same address and is another machine
+        took = [d(verb, shard, 1) for verb in ("reserve", "allocate")]
+        d.send("warm", shard, 1)
+        l.wait(lambda: max(near(cached(path))) > 0.9, 120, "something of the image to be read ahead")
+        first = near(cached(path))
+        took.append(d.answer())
+        overlay = [f for f in l.files("hv2") if f"spr-{shard:016x}-db" in f and f.endswith(".qcow2")]
+        own = json.loads(l.host("hv2", "qemu-img", "info", "-U", "--output=json", *overlay).stdout)["actual-size"]
+        took.append(d("release", shard))
+        t.check(f"hot: replica {shard} was warm and is released", all(done(a) for a in took), took)
+        return round(took[2]["ms"]), tuple(round(x, 2) for x in first), own >> 10
+
+    with Drive(l, vm="db", prefetch=8e6, owner="first", fence=1, probe=f"http://{address(41)}/", lease=3, idle=1, pool="default",
+               kernel_args=[f"lab.ip={address(41)}/16", "lab.name=replica", reads]) as d:
+        first, again = boot(d, 41), boot(d, 42)
+    t.check("hot: the first one's image was read from its beginning", first[1][1] > 0.9 and first[1][0] < 0.5, first)
+    t.check("hot: and what it read is in its overlay", first[2] >= HOT_COUNT * 64, first)
+    t.check("hot: the next one's is read in another order: first what the first one read", again[1][0] > 0.9 and again[1][1] < 0.5, again)
+    t.check("hot: whose overlay copies nothing any more", again[2] < first[2] / 4, (first, again))
+    t.note(f"hot: boot and warm with an image that is not in the page cache: in order {first[0]} ms, what is hot first {again[0]} ms, at 8 MB/s")
+    l.virsh("hv1", "undefine", "db")
+
+
 def test(t, l):
     base = l.disk("base.img")
     over = l.disk("web.qcow2", backing=base)
@@ -239,6 +309,9 @@ def test(t, l):
         with drive(l, shard, warm=warm, owner="first") as d:
             cold, quick = a_life(t, l, d, shard, warm)
             t.check(f"{warm}: answers sooner than from cold", quick < cold, (quick, cold))
+    hot(t, l)
+    for f in ("big.img", "db.qcow2"):
+        os.remove(os.path.join(l.folder, "shared", f))
     with drive(l, 7, owner="first") as d:
         waiting(t, l, d)
     with drive(l, 9, fence=2, owner="restarted") as d:

@@ -3,6 +3,7 @@
  * The whole user space of a lab guest: PID 1, statically linked, no files but kernel modules.
  *
  * Kernel arguments: lab.ip=A.B.C.D/LEN  lab.name=NAME  lab.mute=1 (never answers: a guest that does not become ready)
+ *   lab.reads=AT:STEP:COUNT  before it serves it reads 64 KiB of its disk at AT KiB and every STEP KiB after that
  * HTTP on port 80, one connection at a time, so that load queues where it would in a small server:
  *   /          "NAME ADDRESS up SECONDS served N"
  *   /work?N    N thousand turns of a multiply loop first
@@ -180,6 +181,21 @@ static void disk(const char *path, int writes, unsigned long kib, char *text, si
         close(fd);
 }
 
+/* What a real guest does with its files while it boots. */
+static void read_disk(void) {
+    static char block[1 << 16];
+    char text[64] = "";
+    unsigned long at = 0, step = 0, count = 0;
+    if (!argument("lab.reads", text, sizeof text) || sscanf(text, "%lu:%lu:%lu", &at, &step, &count) != 3)
+        return;
+    int fd = open("/dev/vda", O_RDONLY | O_CLOEXEC);
+    for (unsigned long i = 0; fd >= 0 && i < count; i++)
+        if (pread(fd, block, sizeof block, (off_t)(at + i * step) * 1024) != (ssize_t)sizeof block)
+            printf("disk: %s\n", strerror(errno));
+    if (fd >= 0)
+        close(fd);
+}
+
 static void panic(void) {
     int fd = open("/proc/sysrq-trigger", O_WRONLY);
     if (fd >= 0 && write(fd, "c", 1) != 1)
@@ -308,6 +324,7 @@ int main(void) {
     load_modules();
     int network = network_up();
     start_agent();
+    read_disk();
     char mute[8] = "";
     int s = argument("lab.mute", mute, sizeof mute) ? -1 : listen_http();
     printf("READY %.2f %s %s network %s\n", uptime(), name, address, network == 0 ? "up" : "FAILED");

@@ -142,8 +142,15 @@ struct found {
     bool slots;   /* slot is set: it was asked for where flows are many, each seen rarely */
 };
 
+/* What ways are chosen by; locals, so that nobody has to think that frames may change it. */
+struct choice {
+    const struct dp_backend *backends;
+    uint32_t count, now; /* of backends; see struct found */
+};
+
 /* Seen for the first time in this tick: told to the table here if it can be, which saves the long way. */
-INLINE bool grow_younger(struct express *e, const struct found *at, unsigned k, uint32_t is, bool six) {
+static __attribute__((noinline)) bool grow_younger(struct express *e, const struct found *at, unsigned k, uint32_t is,
+                                                   bool six) {
     if ((at->value[k] ^ is) & ~DP_FLOW_AGE || !at->slots)
         return false;
     dp_flow_set(six ? e->w->ip6 : e->w->ip4, at->slot[k], is);
@@ -151,14 +158,15 @@ INLINE bool grow_younger(struct express *e, const struct found *at, unsigned k, 
 }
 
 /* A flow that lives, of a shard that lives. @return NULL: the long way */
-INLINE const struct dp_rewrite *way_of(struct express *e, unsigned i, const struct found *at, unsigned k, bool six) {
-    uint32_t backend = dp_flow_backend(at->value[k]);
-    if (backend >= e->s->backend_count)
+INLINE const struct dp_rewrite *way_of(struct express *e, const struct choice *from, unsigned i, const struct found *at,
+                                       unsigned k, bool six) {
+    uint32_t value = at->value[k], backend = dp_flow_backend(value);
+    if (backend >= from->count)
         return NULL;
-    uint32_t is = e->s->backends[backend].flow | at->now;
-    if (at->value[k] != is && !grow_younger(e, at, k, is, six))
+    uint32_t is = from->backends[backend].flow | from->now;
+    if (value != is && !grow_younger(e, at, k, is, six))
         return NULL;
-    const struct dp_rewrite *r = &e->s->backends[backend].rewrite;
+    const struct dp_rewrite *r = &from->backends[backend].rewrite;
     if (r->quick == DP_QUICK_L2)
         return r;
     bool fits =
@@ -166,18 +174,14 @@ INLINE const struct dp_rewrite *way_of(struct express *e, unsigned i, const stru
     return fits ? r : NULL;
 }
 
-INLINE void leave(struct express *e, unsigned i, const struct dp_rewrite *r, uint64_t hash, bool six, bool vxlan,
-                  struct tally *t) {
-    uint8_t *f = e->b->frame[i];
-    t->done |= UINT64_C(1) << i;
-    t->bytes += e->b->length[i];
+/* @return length of what leaves */
+INLINE uint32_t leave(uint8_t *f, uint32_t length, const struct dp_rewrite *r, uint64_t hash, bool six, bool vxlan) {
     if (!vxlan) {
         memcpy(f, r->mac, 12);
-        return;
+        return length;
     }
     uint8_t tos = six ? (uint8_t)(f[14] << 4 | f[15] >> 4) : f[15];
-    e->b->length[i] = dp_rewrite_vxlan(r, f, ip_length_of(f, six), tos, (uint16_t)(hash >> 20));
-    t->sent += e->b->length[i];
+    return dp_rewrite_vxlan(r, f, ip_length_of(f, six), tos, (uint16_t)(hash >> 20));
 }
 
 static void count(struct express *e, const struct tally *t) {
@@ -197,24 +201,57 @@ static void count(struct express *e, const struct tally *t) {
         b->fate[__builtin_ctzll(bits)] = t->fate;
 }
 
+/* Bits of the packets from the kth to the last that was sought before `end`. */
+static uint64_t bits_of(const struct sought *f, unsigned k, unsigned end) {
+    uint64_t bits = 0;
+    unsigned n = end - k;
+    if (n && f->at[end - 1] - f->at[k] == (int)n - 1)
+        return (UINT64_MAX >> (64 - n)) << f->at[k];
+    for (; k < end; k++)
+        bits |= UINT64_C(1) << f->at[k];
+    return bits;
+}
+
 /* From the kth on as long as they are of one service and go one way; those that have to go the long one are left. */
 INLINE unsigned together(struct express *e, const struct sought *f, unsigned k, const struct found *at, bool six,
                          bool vxlan) {
-    struct tally t = {.front = front_of(f, k, six)};
-    const struct dp_rewrite *first = way_of(e, f->at[k], at, k, six);
-    for (; k < f->count && front_of(f, k, six) == t.front; k++) {
-        const struct dp_rewrite *r = way_of(e, f->at[k], at, k, six);
-        if (!r)
+    struct dp_burst *b = e->b;
+    const struct choice from = {e->s->backends, e->s->backend_count, at->now};
+    const struct dp_rewrite *r = way_of(e, &from, f->at[k], at, k, six);
+    const unsigned begin = k, end = f->count;
+    const uint16_t front = front_of(f, k, six), port = r->port;
+    const uint8_t quick = r->quick;
+    uint64_t bytes = 0, sent = 0, left = 0;
+    for (; k < end && front_of(f, k, six) == front; k++) {
+        unsigned i = f->at[k];
+        if (!(r = way_of(e, &from, i, at, k, six))) {
+            left |= UINT64_C(1) << i;
             continue;
-        if (r->port != first->port || r->quick != first->quick)
+        }
+        if (r->port != port || r->quick != quick)
             break;
-        leave(e, f->at[k], r, at->hash[k], six, vxlan, &t);
+        uint32_t length = b->length[i], leaves = leave(b->frame[i], length, r, at->hash[k], six, vxlan);
+        if (vxlan)
+            b->length[i] = leaves;
+        bytes += length;
+        sent += leaves;
     }
-    t.sent = vxlan ? t.sent : t.bytes;
-    t.fate = (struct dp_fate){.grow = vxlan ? DP_VXLAN_BYTES : 0, .port = first->port, .verdict = DP_SHARD};
+    struct tally t = {.bytes = bytes, .sent = sent, .done = bits_of(f, begin, k) & ~left, .front = front};
+    t.fate = (struct dp_fate){.grow = vxlan ? DP_VXLAN_BYTES : 0, .port = port, .verdict = DP_SHARD};
     count(e, &t);
     return k;
 }
+
+/* Functions of their own: there are registers enough for one loop, not for four. */
+#define TOGETHER(name, six, vxlan)                                                                                     \
+    static __attribute__((noinline)) unsigned name(struct express *e, const struct sought *f, unsigned k,              \
+                                                   const struct found *at) {                                           \
+        return together(e, f, k, at, six, vxlan);                                                                      \
+    }
+TOGETHER(together4, false, false)
+TOGETHER(together6, true, false)
+TOGETHER(together4_vxlan, false, true)
+TOGETHER(together6_vxlan, true, true)
 
 INLINE void seek(struct express *e, const struct sought *f, bool six) {
     const struct dp_flow_table *t = six ? e->w->ip6 : e->w->ip4;
@@ -225,14 +262,15 @@ INLINE void seek(struct express *e, const struct sought *f, bool six) {
         dp_flow_lookup6(t, f->key.six, f->count, at.hash, at.value, at.slots ? at.slot : NULL);
     else
         dp_flow_lookup4(t, f->key.four, f->count, at.hash, at.value, at.slots ? at.slot : NULL);
+    const struct choice from = {e->s->backends, e->s->backend_count, at.now};
     for (unsigned k = 0; k < f->count;) {
-        const struct dp_rewrite *r = way_of(e, f->at[k], &at, k, six);
+        const struct dp_rewrite *r = way_of(e, &from, f->at[k], &at, k, six);
         if (!r)
             k++;
         else if (r->quick == DP_QUICK_L2)
-            k = together(e, f, k, &at, six, false);
+            k = (six ? together6 : together4)(e, f, k, &at);
         else
-            k = together(e, f, k, &at, six, true);
+            k = (six ? together6_vxlan : together4_vxlan)(e, f, k, &at);
     }
 }
 

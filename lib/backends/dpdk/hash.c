@@ -159,19 +159,27 @@ DP_VAES static inline __m512i wide_key(const struct dp_hash_key *key, unsigned r
     return _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)(const void *)key->round[r]));
 }
 
-/* Eight values a turn: the even ones in one register, the odd ones in the other, and woven together again. */
-DP_VAES static void vaes8_many(const struct dp_hash_key *key, const uint64_t *values, uint64_t *hashes, unsigned n) {
-    const __m512i k0 = wide_key(key, 0), k1 = wide_key(key, 1), k2 = wide_key(key, 2), k3 = wide_key(key, 3);
+/* Eight values: the even ones in one register, the odd ones in the other, and woven together again. */
+DP_VAES static inline __m512i eight(const __m512i k[4], __m512i v) {
     const __m512i zero = _mm512_setzero_si512();
-    for (unsigned i = 0; i < n; i += 8) {
-        __mmask8 in = n - i >= 8 ? 255 : (__mmask8)((1u << (n - i)) - 1);
-        __m512i v = _mm512_maskz_loadu_epi64(in, values + i);
-        __m512i a = _mm512_xor_si512(_mm512_unpacklo_epi64(v, zero), k0);
-        __m512i b = _mm512_xor_si512(_mm512_unpackhi_epi64(v, zero), k0);
-        a = _mm512_aesenc_epi128(a, k1), b = _mm512_aesenc_epi128(b, k1);
-        a = _mm512_aesenc_epi128(a, k2), b = _mm512_aesenc_epi128(b, k2);
-        a = _mm512_aesenc_epi128(a, k3), b = _mm512_aesenc_epi128(b, k3);
-        _mm512_mask_storeu_epi64(hashes + i, in, _mm512_unpacklo_epi64(a, b));
+    __m512i a = _mm512_xor_si512(_mm512_unpacklo_epi64(v, zero), k[0]);
+    __m512i b = _mm512_xor_si512(_mm512_unpackhi_epi64(v, zero), k[0]);
+    for (int i = 1; i < 4; i++) {
+        a = _mm512_aesenc_epi128(a, k[i]);
+        b = _mm512_aesenc_epi128(b, k[i]);
+    }
+    return _mm512_unpacklo_epi64(a, b);
+}
+
+/* Whole stores where there are eight: what a masked one wrote cannot be read before it has reached the cache. */
+DP_VAES static void vaes8_many(const struct dp_hash_key *key, const uint64_t *values, uint64_t *hashes, unsigned n) {
+    const __m512i k[4] = {wide_key(key, 0), wide_key(key, 1), wide_key(key, 2), wide_key(key, 3)};
+    unsigned i = 0;
+    for (; n - i >= 8; i += 8)
+        _mm512_storeu_si512(hashes + i, eight(k, _mm512_loadu_si512(values + i)));
+    if (i < n) {
+        __mmask8 in = (__mmask8)((1u << (n - i)) - 1);
+        _mm512_mask_storeu_epi64(hashes + i, in, eight(k, _mm512_maskz_loadu_epi64(in, values + i)));
     }
 }
 #endif

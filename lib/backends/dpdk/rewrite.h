@@ -78,7 +78,7 @@ static inline uint32_t dp_rewrite_vxlan(const struct dp_rewrite *w, uint8_t *fra
     memcpy(h, w->header, DP_VXLAN_BYTES);
     h[15] = tos;
     dp_put16(h + 16, udp + 20);
-    dp_put16(h + 24, ~((sum + (sum >> 16) + ((sum & 0xffff) + (sum >> 16) > 0xffff)) & 0xffff));
+    dp_put16(h + 24, ~(sum + (sum << 16 | sum >> 16)) >> 16); /* both halves and their carry */
     dp_put16(h + 34, 0xc000 | (entropy & 0x3fff)); /* RFC 7348: a source port per flow, from the dynamic range */
     dp_put16(h + 38, udp);
     return DP_VXLAN_BYTES + 14 + ip_length;

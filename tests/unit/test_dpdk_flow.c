@@ -146,9 +146,11 @@ static void test_dpdk_flow__every_level_answers_alike(void **unused) {
             flows_find(&f, numbers, n, hashes, want, wslots);
             for (unsigned i = 0; i < n; i++)
                 assert_int_equal(want[i], numbers[i] < 1150 ? numbers[i] + 1 : 0);
-            for (int level = 2; level <= 3; level++) {
+            for (int level = 1; level <= 3; level++) {
                 if (dp_flow_force(level) < 0)
                     continue;
+                flows_find(&f, numbers, n, again, values, NULL); /* values alone have a way of their own */
+                assert_memory_equal(values, want, n * sizeof *want);
                 levels |= 1 << level;
                 flows_find(&f, numbers, n, again, values, slots);
                 assert_memory_equal(values, want, n * sizeof *want);

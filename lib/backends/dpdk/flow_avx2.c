@@ -19,5 +19,8 @@ TARGET static inline unsigned beside(const struct dp_beside *x, uint64_t high, u
     unsigned bits = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(same)) | (unsigned)(x->ports[4] == ports) << 4;
     return bits & five(x->high, high);
 }
+TARGET static inline uint32_t value_of(const struct dp_bucket *b, unsigned bits) {
+    return b->value[__builtin_ctz(bits | 1u << DP_OVERFLOW)] & (0 - (uint32_t)(bits != 0));
+}
 #include "flow_lookup.h"
 #endif

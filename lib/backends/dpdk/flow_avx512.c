@@ -16,5 +16,11 @@ TARGET static inline unsigned beside(const struct dp_beside *x, uint64_t high, u
     __m256i ends = _mm256_loadu_si256((const __m256i *)(const void *)&x->high[4]); /* ports begin at the third word */
     return same & (unsigned)_mm256_cmpeq_epi32_mask(ends, _mm256_set1_epi32((int)ports)) >> 2 & 31u;
 }
+/* The values are the upper half of the line, from its third word on: what the bits name is brought to the front. */
+TARGET static inline uint32_t value_of(const struct dp_bucket *b, unsigned bits) {
+    __m256i upper = _mm512_extracti64x4_epi64(_mm512_load_si512(b), 1);
+    __m256i front = _mm256_maskz_compress_epi32((__mmask8)(bits << 2), upper);
+    return (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(front));
+}
 #include "flow_lookup.h"
 #endif

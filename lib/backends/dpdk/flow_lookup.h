@@ -3,6 +3,7 @@
  * The lookup of a burst, written once. The including file defines LEVEL(name), TARGET and the two comparisons
  *     match(b, key)            bits of the slots of a line 0 that have this key
  *     beside(x, high, ports)   bits of the slots of a line 1 that have these
+ *     value_of(b, bits)        value of the slot that these bits name, 0: they name none
  *
  * All lines are asked for before one is read, those of other buckets too: the table of hints, a byte a bucket and near
  * in the caches, says which flows may live there. Nothing branches on what a line holds: a burst has hits and misses in
@@ -81,9 +82,8 @@ TARGET static inline unsigned near_try(const struct dp_bucket *b, uint32_t bucke
     return away;
 }
 
-TARGET static inline __attribute__((always_inline)) void near4(const struct dp_flow_table *t, const uint64_t *keys,
-                                                               unsigned n, const uint64_t *hashes, uint32_t *values,
-                                                               uint32_t *slots) {
+TARGET static inline void near4(const struct dp_flow_table *t, const uint64_t *keys, unsigned n, const uint64_t *hashes,
+                                uint32_t *values, uint32_t *slots) {
     const uint8_t *buckets = t->buckets;
     const uint32_t mask = t->mask;
     unsigned later[64], count = 0;
@@ -91,13 +91,26 @@ TARGET static inline __attribute__((always_inline)) void near4(const struct dp_f
         uint32_t bucket = (uint32_t)hashes[i] & mask;
         const void *at = buckets + ((size_t)bucket << 6);
         later[count] = i;
-        count += near_try(at, bucket, match(at, keys[i]), &values[i], slots ? &slots[i] : NULL);
+        count += near_try(at, bucket, match(at, keys[i]), &values[i], &slots[i]);
     }
     for (unsigned j = 0; j < count; j++) {
         unsigned i = later[j];
         uint32_t bucket = dp_other(t, hashes[i]);
         const void *at = buckets + ((size_t)bucket << 6);
-        near_try(at, bucket, match(at, keys[i]), &values[i], slots ? &slots[i] : NULL);
+        near_try(at, bucket, match(at, keys[i]), &values[i], &slots[i]);
+    }
+}
+
+/* Values alone: a flow is in one of two lines, and both are near. To look at both is less than to find out which. */
+TARGET static inline void values4(const struct dp_flow_table *t, const uint64_t *keys, unsigned n,
+                                  const uint64_t *hashes, uint32_t *values) {
+    const uint8_t *buckets = t->buckets;
+    const uint32_t mask = t->mask;
+    for (unsigned i = 0; i < n; i++) {
+        uint32_t first = (uint32_t)hashes[i] & mask, other = (uint32_t)(hashes[i] >> 32) & mask;
+        other ^= other == first;
+        const void *a = buckets + ((size_t)first << 6), *b = buckets + ((size_t)other << 6);
+        values[i] = value_of(a, match(a, keys[i])) | value_of(b, match(b, keys[i]));
     }
 }
 
@@ -111,7 +124,7 @@ TARGET void LEVEL(dp_flow_lookup4)(const struct dp_flow_table *t, const uint64_t
         if (slots)
             near4(t, keys, n, hashes, values, slots);
         else
-            near4(t, keys, n, hashes, values, NULL);
+            values4(t, keys, n, hashes, values);
         return;
     }
     slots = slots ? slots : unasked;

@@ -17,4 +17,7 @@ static inline unsigned beside(const struct dp_beside *x, uint64_t high, uint32_t
         bits |= (unsigned)(x->high[i] == high && x->ports[i] == ports) << i;
     return bits;
 }
+static inline uint32_t value_of(const struct dp_bucket *b, unsigned bits) {
+    return b->value[__builtin_ctz(bits | 1u << DP_OVERFLOW)] & (0 - (uint32_t)(bits != 0));
+}
 #include "flow_lookup.h"

@@ -8,20 +8,28 @@ here=$(cd "$(dirname "$0")" && pwd)
 fetched=$1 job=$2 build=$3 source=$4
 kernel=$fetched/kernel qemu=$fetched/qemu
 release=$(basename "$kernel"/lib/modules/*)
-tree=$(mktemp -d)
-trap 'rm -rf "$tree"' EXIT
-mkdir -p "$tree"/{bb,order,dev}
-cp /bin/busybox "$tree/bb/"
-install -m755 "$here/init.sh" "$tree/init"
-mknod -m600 "$tree/dev/console" c 5 1
-for module in virtio_pci 9pnet_virtio 9p igb igbvf vfio_pci af_packet veth; do
-    modprobe -d "$kernel" -S "$release" --show-depends "$module" | awk '$1 == "insmod" {print $2}' | while read -r file; do
-        grep -qxF "${file##*/}" "$tree/order/list" 2>/dev/null && continue
-        cp "$file" "$tree/order/"
-        echo "${file##*/}" >>"$tree/order/list"
+trees=$(mktemp -d)
+trap 'rm -rf "$trees"' EXIT
+image() { # INIT MODULE...: busybox, these modules in the order of loading, and INIT, as an archive on the standard output
+    local tree=$trees/$1 module file
+    mkdir -p "$tree"/{bb,order,dev,proc,sys}
+    cp /bin/busybox "$tree/bb/"
+    install -m755 "$here/$1" "$tree/init"
+    mknod -m600 "$tree/dev/console" c 5 1
+    shift
+    for module in "$@"; do
+        modprobe -d "$kernel" -S "$release" --show-depends "$module" | awk '$1 == "insmod" {print $2}' | while read -r file; do
+            grep -qxF "${file##*/}" "$tree/order/list" 2>/dev/null && continue
+            cp "$file" "$tree/order/"
+            echo "${file##*/}" >>"$tree/order/list"
+        done
     done
-done
-(cd "$tree" && find . | sort | cpio -o -H newc --quiet) | gzip -1 >"$job/initrd.gz"
+    (cd "$tree" && find . | sort | cpio -o -H newc --quiet)
+}
+image init.sh virtio_pci 9pnet_virtio 9p igb igbvf vfio_pci af_packet veth | gzip -1 >"$job/initrd.gz"
+# What libvirt boots inside the guest: not packed, as a machine that is emulated twice unpacks slowly.
+image domain.sh igbvf >"$job/domain.cpio"
+cp "$kernel"/boot/vmlinuz-* "$job/vmlinuz"
 share() { echo "-virtfs local,path=$1,mount_tag=$2,security_model=none,multidevs=remap$3"; }
 # shellcheck disable=SC2046
 QEMU_MODULE_DIR=$qemu/usr/lib/x86_64-linux-gnu/qemu "$qemu/usr/bin/qemu-system-x86_64" \

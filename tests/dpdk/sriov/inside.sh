@@ -126,4 +126,8 @@ check "everything is as it was in the beginning" as_before
 at packets
 # ---- packets: a data plane on a VF bound to vfio-pci, between two others, with the kernels' TCP ----
 . "$SOURCE/tests/dpdk/sriov/packets.sh"
+at libvirt
+# ---- libvirt: a domain of its own on a VF ----
+. "$SOURCE/tests/dpdk/sriov/libvirt.sh"
+at done
 check "no VF is left with a shard" fails says "state=1" $hold $journal look

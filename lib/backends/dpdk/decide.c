@@ -411,6 +411,13 @@ static void ask_ahead(struct dp_worker *w, struct item *items, unsigned n) {
     }
 }
 
+/* What the source port of a tunnel is made of: one port for all packets of a flow, also for those of the short way. */
+static uint16_t entropy_of(struct dp_worker *w, struct item *it) {
+    bool ports = it->p.kind != DP_KIND_OTHER && it->p.kind != DP_KIND_FRAGMENT_LATER;
+    uint64_t hash = it->wanted ? it->place : ports ? hash_of(w, it) : 0;
+    return (uint16_t)(hash >> DP_ENTROPY_SHIFT);
+}
+
 static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it) {
     uint8_t verdict = it->verdict;
     b->fate[i].port = DP_PORT_PASS;
@@ -422,8 +429,7 @@ static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_bu
     } else if (it->backend && (verdict == DP_PRIMARY || verdict == DP_SHARD || verdict == DP_BOUNCE)) {
         const struct dp_rewrite *r = &s->backends[it->backend].rewrite;
         enum dp_verdict done =
-            dp_rewrite(r, b->frame[i], &b->length[i], b->room[i], &it->p,
-                       (uint16_t)(it->hashed ? it->hash : it->key4 * 0x9e3779b97f4a7c15u >> 48), &b->fate[i].grow);
+            dp_rewrite(r, b->frame[i], &b->length[i], b->room[i], &it->p, entropy_of(w, it), &b->fate[i].grow);
         b->fate[i].port = done == DP_REPLY ? DP_PORT_BACK : r->port;
         if (done == DP_REPLY)
             event(w, DP_EV_TOO_BIG);

@@ -12,7 +12,8 @@
 #include "flow.h"
 #include "snapshot.h"
 
-enum { DP_BURST = 64 }; /* most packets of one call */
+enum { DP_BURST = 64 };         /* most packets of one call */
+enum { DP_ENTROPY_SHIFT = 20 }; /* where in a flow's hash the source port of its tunnel begins */
 
 struct dp_pending;
 struct dp_fragments;

@@ -181,7 +181,7 @@ INLINE uint32_t leave(uint8_t *f, uint32_t length, const struct dp_rewrite *r, u
         return length;
     }
     uint8_t tos = six ? (uint8_t)(f[14] << 4 | f[15] >> 4) : f[15];
-    return dp_rewrite_vxlan(r, f, ip_length_of(f, six), tos, (uint16_t)(hash >> 20));
+    return dp_rewrite_vxlan(r, f, ip_length_of(f, six), tos, (uint16_t)(hash >> DP_ENTROPY_SHIFT));
 }
 
 static void count(struct express *e, const struct tally *t) {

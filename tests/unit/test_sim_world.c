@@ -232,13 +232,55 @@ static void every_publish_that_was_accepted_ends_once(void **state) {
     assert_int_equal(spr_routes_create(w.ctx, w.fleet, NULL, &r), SPR_OK);
     assert_int_equal(spr_sim_router()->publish(w.router, r, at_s(0), INT64_MAX, &first), SPR_OK);
     assert_int_equal(spr_sim_router()->publish(w.router, r, at_s(0), INT64_MAX, &second), SPR_OK);
-    struct spr_router_completion done[4];
+    struct spr_router_completion done[4] = {{.size = sizeof *done}};
     size_t n = 0;
     assert_int_equal(spr_sim_router()->collect(w.router, at_s(0), done, 4, &n), SPR_OK);
     assert_int_equal(n, 2);
     assert_true(done[0].ticket == first && done[1].ticket == second);
     assert_int_equal(spr_sim_router()->collect(w.router, at_s(0), done, 4, &n), SPR_OK);
     assert_int_equal(n, 0);
+    spr_routes_unref(r);
+    end(&w);
+}
+
+/* Elements lie as far apart as the caller's struct is long, which may be another library's, and nothing past one is
+ * written. */
+static void completions_are_written_at_the_callers_stride(void **state) {
+    (void)state;
+    struct world w;
+    begin(&w, 0);
+    const size_t known[] = {sizeof(struct spr_source_completion), sizeof(struct spr_router_completion)};
+    spr_routes *r = NULL;
+    assert_int_equal(spr_routes_create(w.ctx, w.fleet, NULL, &r), SPR_OK);
+    for (int i = 0; i < 4; i++) {
+        size_t stride = known[i % 2] + (i < 2 ? 24 : 0) - (i < 2 ? 0 : sizeof(char *)),
+               n = 0;                    /* a newer one's, one without text */
+        char *room = malloc(3 * stride); /* no longer: the sanitizer watches its end */
+        spr_ticket ticket[2];
+        assert_non_null(room);
+        memset(room, 0x5a, 3 * stride);
+        for (int k = 0; k < 3; k++)
+            memcpy(room + k * stride, &stride, sizeof stride);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(i % 2
+                                 ? spr_sim_router()->publish(w.router, r, at_s(0), INT64_MAX, &ticket[k])
+                                 : spr_sim_source()->submit(w.sim, SPR_SOURCE_SAMPLES, at_s(0), INT64_MAX, &ticket[k]),
+                             SPR_OK);
+        assert_int_equal(i % 2 ? spr_sim_router()->collect(w.router, at_s(0), (void *)room, 3, &n)
+                               : spr_sim_source()->collect(w.sim, at_s(0), (void *)room, 3, &n),
+                         SPR_OK);
+        assert_int_equal(n, 2);
+        for (int k = 0; k < 2; k++) {
+            spr_ticket got;
+            memcpy(&got, room + k * stride + sizeof stride, sizeof got); /* behind the size */
+            assert_true(got == ticket[k]);
+        }
+        for (size_t at = known[i % 2]; at < stride; at++)
+            assert_int_equal(room[at], 0x5a);
+        for (size_t at = 2 * stride + sizeof stride; at < 3 * stride; at++)
+            assert_int_equal(room[at], 0x5a);
+        free(room);
+    }
     spr_routes_unref(r);
     end(&w);
 }
@@ -252,6 +294,7 @@ int main(void) {
         cmocka_unit_test(asking_twice_is_harmless),
         cmocka_unit_test(an_older_fence_is_refused),
         cmocka_unit_test(every_publish_that_was_accepted_ends_once),
+        cmocka_unit_test(completions_are_written_at_the_callers_stride),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,10 +55,15 @@ static int router_collect(void *state, struct spr_time now, struct spr_router_co
                           size_t *count) {
     struct sim *s = state;
     (void)now;
+    size_t stride = room ? out->size : 0;
     int32_t n = 0;
-    for (; n < s->published_count && (size_t)n < room; n++)
-        out[n] = (struct spr_router_completion){
-            .size = sizeof out[n], .ticket = s->published[n], .outcome = SPR_DONE, .routes = spr_routes_id(s->routes)};
+    for (; n < s->published_count && (size_t)n < room; n++) {
+        struct spr_router_completion c = {
+            .ticket = s->published[n], .outcome = SPR_DONE, .routes = spr_routes_id(s->routes)};
+        c.size = stride;
+        memcpy((char *)out + (size_t)n * stride, &c,
+               stride < sizeof c ? stride : sizeof c); /* an older library's is shorter */
+    }
     s->published_count -= n;
     memmove(s->published, s->published + n, (size_t)s->published_count * sizeof *s->published);
     *count = (size_t)n;

@@ -62,16 +62,16 @@ static int source_collect(void *state, struct spr_time now, struct spr_source_co
                           size_t *count) {
     struct sim *s = state;
     (void)now;
-    size_t n = 0;
+    size_t n = 0, stride = room ? out->size : 0;
     while (n < room && s->asked_count) {
-        struct spr_source_completion *c = &out[n++];
-        memset(c, 0, sizeof *c);
-        c->size = sizeof *c;
-        c->ticket = s->asked[0].ticket;
+        struct spr_source_completion c = {.ticket = s->asked[0].ticket};
         if (s->asked[0].verb == SPR_SOURCE_INVENTORY)
-            c->inventory = spr_fleet_ref(s->fleet);
+            c.inventory = spr_fleet_ref(s->fleet);
         else
-            take_samples(s, c);
+            take_samples(s, &c);
+        c.size = stride;
+        memcpy((char *)out + n++ * stride, &c,
+               stride < sizeof c ? stride : sizeof c); /* an older library's is shorter */
         memmove(&s->asked[0], &s->asked[1], sizeof s->asked - sizeof s->asked[0]);
         s->asked_count--;
     }

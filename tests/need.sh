@@ -11,7 +11,7 @@ test_packages="libcmocka-dev g++ clang libclang-rt-dev llvm valgrind doxygen reu
   python3-setuptools locales chromium git debhelper dpkg-dev libvirt-clients libxml2-utils libdpdk-dev"
 # The lab of tests/libvirt: daemons, emulator, what builds the guest's image and the network.
 lab_packages="libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils gnutls-bin curl iproute2 nftables
-  cpio kmod util-linux gcc libc6-dev ovmf"
+  openssh-server openssh-client cpio kmod util-linux gcc libc6-dev ovmf"
 # The data plane of tests/dpdk: who else can make and read packets.
 packet_packages="python3-scapy tshark dpdk qemu-system-x86 seabios busybox-static cpio kmod iproute2 ethtool
   libvirt-daemon-system libvirt-clients"

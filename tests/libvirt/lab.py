@@ -37,7 +37,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 WORK = os.path.realpath(os.environ.get("LAB_WORK", "/tmp/sprlab-work"))
 CACHE = os.path.join(WORK, "cache")
 PROGRAMS = {"libvirtd": "libvirt-daemon-system", "virsh": "libvirt-clients", "qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils",
-            "certtool": "gnutls-bin", "curl": "curl", "cpio": "cpio", "modprobe": "kmod", "ip": "iproute2", "nsenter": "util-linux", "cc": "gcc"}
+            "certtool": "gnutls-bin", "curl": "curl", "cpio": "cpio", "sshd": "openssh-server", "ssh": "openssh-client", "modprobe": "kmod", "ip": "iproute2", "nsenter": "util-linux", "cc": "gcc"}
 
 
 class LabError(Exception):
@@ -192,7 +192,7 @@ class Lab:
 
     # ---- libvirt
     def uri(self, host, transport="unix"):
-        """transport: unix, unix-ro, tcp, tls, tls-stranger, tls-foreign (lab.sh says more)"""
+        """transport: unix, unix-ro, tcp, tls, tls-stranger, tls-foreign, ssh, libssh and so on (lab.sh says more)"""
         if (host, transport) not in self._uris:
             self._uris[host, transport] = self.sh("uri", host, transport).strip()
         return self._uris[host, transport]

@@ -7,6 +7,8 @@
 #   down                       no process, namespace, link, cgroup or file of the lab is left; fine when there is no lab
 #   exec HOST CMD...           CMD inside a host            fab CMD...         CMD in the controller's network (10.78.0.1)
 #   uri HOST [unix|unix-ro|tcp|tls|tls-stranger|tls-foreign]    the last two must be refused, see certificates.sh
+#   uri HOST [lib]ssh[-stranger|-foreign]    after `sshd HOST`, which starts one with keys of its own: ssh the program or libssh;
+#                              stranger has a key that the host does not take, foreign knows another key of the host
 #   start HOST                 start libvirtd               kill-libvirtd HOST [SIGNAL]
 #   stop-libvirtd HOST         it hangs (SIGSTOP)           cont-libvirtd HOST
 #   libvirtd-pid HOST          as a PID of this machine     qemu-pid HOST GUEST
@@ -33,7 +35,7 @@ cannot() { # 77: no lab can be had on this machine, whatever the project does
     exit 77
 }
 usage() {
-    sed -n '3,27s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '3,29s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit "$1"
 }
 case ${1:-} in help | --help | -h) usage 0 ;; esac
@@ -281,8 +283,52 @@ uri() {
     tcp) echo "qemu+tcp://10.78.0.$((10 + n))/system" ;;
     tls) echo "qemu+tls://10.78.0.$((10 + n))/system?pkipath=$LAB_CACHE/pki/ctl" ;;
     tls-stranger | tls-foreign) echo "qemu+tls://10.78.0.$((10 + n))/system?pkipath=$LAB_CACHE/pki/${2#tls-}" ;;
+    ssh | ssh-stranger | ssh-foreign | libssh | libssh-stranger | libssh-foreign)
+        local key=user known=known
+        case $2 in *-stranger) key=stranger ;; *-foreign) known=foreign ;; esac
+        case $2 in
+        lib*) echo "qemu+libssh://root@10.78.0.$((10 + n))/system?keyfile=$door/ssh/$key&known_hosts=$door/ssh/$known&sshauth=privkey" ;;
+        *) echo "qemu+ssh://root@10.78.0.$((10 + n))/system?keyfile=$door/ssh/$key&command=$door/ssh/with-$known&no_tty=1" ;;
+        esac
+        ;;
     *) die "uri: no transport '$2'" ;;
     esac
+}
+# All keys are the lab's own. The ssh program reads its user's known_hosts, whatever a URI says, so it is started by a script.
+ssh_keys() {
+    local k
+    [ ! -d "$LAB/ssh" ] || return 0
+    mkdir "$LAB/ssh"
+    for k in host other user stranger; do ssh-keygen -q -t ed25519 -N '' -C "$k" -f "$LAB/ssh/$k"; done
+    for ((k = 1; k <= 9; k++)); do
+        echo "10.78.0.$((10 + k)) $(cat "$LAB/ssh/host.pub")" >>"$LAB/ssh/known"
+        echo "10.78.0.$((10 + k)) $(cat "$LAB/ssh/other.pub")" >>"$LAB/ssh/foreign"
+    done
+    for k in known foreign; do
+        printf '#!/bin/sh\nexec ssh -F none -o UserKnownHostsFile=%s -o GlobalKnownHostsFile=none -o IdentitiesOnly=yes -o IdentityAgent=none "$@"\n' \
+            "$door/ssh/$k" >"$LAB/ssh/with-$k"
+        chmod +x "$LAB/ssh/with-$k"
+    done
+}
+sshd() {
+    local h=$1
+    ssh_keys
+    cat >"$LAB/$h/sshd.conf" <<CONF
+ListenAddress 10.78.0.$((10 + ${h#hv}))
+HostKey $LAB/ssh/host
+AuthorizedKeysFile $LAB/ssh/user.pub
+PermitRootLogin prohibit-password
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+PidFile /run/sshd.pid
+CONF
+    echo 'root:*:19000:0:99999:7:::' >"$LAB/$h/shadow" # the machine's root may be locked
+    in_host "$h" mount --bind "$LAB/$h/shadow" /etc/shadow
+    in_host "$h" mkdir -p /run/sshd
+    in_host "$h" /usr/sbin/sshd -f "$LAB/$h/sshd.conf" -E "$LAB/$h/log/sshd.log" 9>&- </dev/null ||
+        die "sshd does not start on $h: $(tail -3 "$LAB/$h/log/sshd.log")"
 }
 quota() {
     local v=-1
@@ -358,6 +404,7 @@ fab) fab "$@" ;;
     exec) in_host "$@" ;;
     uri) uri "$@" ;;
     start) start "$1" ;;
+    sshd) host_pid "$1" >/dev/null && sshd "$1" ;;
     libvirtd-pid) libvirtd_pid "$1" ;;
     qemu-pid) qemu_pid "$1" "$2" ;;
     kill-libvirtd)

@@ -21,7 +21,8 @@ def profile(l, *uris, seconds=8, every=1, **more):
 
 def transports(t, l):
     before = l.domains("hv1")
-    for transport in ("unix-ro", "tcp", "tls"):
+    l.sh("sshd", "hv1")
+    for transport in ("unix-ro", "tcp", "tls", "ssh", "libssh"):
         code, rows, err = profile(l, l.uri("hv1", transport), seconds=6)
         t.check(f"{transport}: CPU, memory and network of both guests", code == 0 and {("busy", "cpu"), ("quiet", "cpu"), ("busy", "memory"),
                 ("quiet", "net_rx"), ("busy", "net_tx")} <= set(rows), (code, sorted(rows), err[-300:]))
@@ -37,6 +38,12 @@ def transports(t, l):
         code, rows, err = profile(l, uri)
         t.check(f"{transport}: refused with the URI and the reason, nothing on stdout", code == 1 and uri in err and not rows and
                 (why in err or "TLS" in err), (code, rows, err[-300:]))
+    for transport, why, helps in (("ssh-stranger", "does not take this key", "authorized_keys"), ("ssh-foreign", "not the one known", "known_hosts"),
+                                  ("libssh-stranger", "does not take this key", "authorized_keys"), ("libssh-foreign", "not the one known", "known_hosts")):
+        uri = l.uri("hv1", transport)
+        code, rows, err = profile(l, uri)
+        t.check(f"{transport}: refused with the URI, the reason and what to do, nothing on stdout", code == 1 and not rows and
+                all(w in err for w in (uri, why, helps)), (code, rows, err[-600:]))
     t.check("nothing was changed", l.domains("hv1") == before, l.domains("hv1"))
 
 

@@ -5,8 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -175,6 +177,46 @@ static void a_host_that_is_not_there_says_why_and_is_tried_less_and_less_often(v
     spr_context_unref(ctx);
 }
 
+/* What ssh says may begin with a frame of @ and be about anything: a program in its place answers with it. */
+static void a_refusal_on_the_road_of_ssh_says_what_to_do(void **state) {
+    (void)state;
+    static const struct {
+        const char *says, *means;
+    } row[] = {
+        {"@@@@@@@\n@ WARNING @\n@@@@@@@\nHost key verification failed.", "then mend known_hosts"},
+        {"root@h: Permission denied (publickey).", "does not take this key"},
+        {"Failed to connect socket to '/run/libvirt/libvirt-sock': Permission denied", "Failed to connect socket"},
+    };
+    char path[] = "/tmp/spr-not-ssh-XXXXXX", uri[128];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    snprintf(uri, sizeof uri, "qemu+ssh://root@h.invalid/system?no_tty=1&proxy=netcat&command=%s", path);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fprintf(f, "#!/bin/sh\nhead -c 28 >/dev/null\necho \"%s\" >&2\nexit 255\n", row[i].says);
+        assert_int_equal(fchmod(fileno(f), 0700), 0);
+        assert_int_equal(fclose(f), 0);
+        spr_context *ctx = context();
+        spr_libvirt *v = open_at(ctx, uri);
+        struct lv_desk *d = lv_desk_open(NULL);
+        spr_ticket late = 0;
+        put(v, d, LV_LOOK, 60, ask_name);
+        struct lv_job *j = collect(d, &late);
+        assert_non_null(j);
+        assert_int_equal(j->outcome, SPR_FAILED);
+        assert_non_null(strstr(j->text, uri));
+        assert_non_null(strstr(j->text, row[i].means));
+        assert_null(strstr(j->text, "@@@"));
+        lv_job_destroy(j);
+        lv_desk_close(d);
+        spr_libvirt_close(v, 5);
+        spr_context_unref(ctx);
+    }
+    unlink(path);
+}
+
 static void a_job_that_hangs_times_out_and_delays_no_other_lane(void **state) {
     (void)state;
     spr_context *ctx = context();
@@ -253,6 +295,7 @@ int main(void) {
         cmocka_unit_test(a_host_is_named_after_its_uri),
         cmocka_unit_test(a_job_runs_on_its_lane_and_comes_back_through_the_desk),
         cmocka_unit_test(a_host_that_is_not_there_says_why_and_is_tried_less_and_less_often),
+        cmocka_unit_test(a_refusal_on_the_road_of_ssh_says_what_to_do),
         cmocka_unit_test(a_job_that_hangs_times_out_and_delays_no_other_lane),
         cmocka_unit_test(cancel_and_close_leave_nothing_behind),
         cmocka_unit_test(no_memory_is_told_and_leaks_nothing),

@@ -62,6 +62,29 @@ static void listen_to(struct lv_host *h, virConnectPtr conn) {
         unref_ear(ear); /* libvirt's */
 }
 
+/*
+ * What stands in the way on the road of ssh, in one line. libvirt hands on all that ssh has said: the first line of
+ * that may be a frame of @, and none says what helps.
+ */
+static const char *ssh_refusal(const char *uri, const char *said) {
+    static const char wrong_host[] = "the host's key is not the one known for it: compare it with the one on the host, "
+                                     "then mend known_hosts (ssh-keygen -R)";
+    static const char wrong_key[] = "the host does not take this key: add it to the user's authorized_keys there, or "
+                                    "name another by ?keyfile=";
+    static const struct {
+        const char *says, *means;
+    } known[] = {{"Host key verification failed", wrong_host},         /* the ssh program */
+                 {"SSH HOST KEY VERIFICATION FAILED", wrong_host},     /* libssh, libssh2 */
+                 {"Permission denied (", wrong_key},                   /* the ssh program; polkit has no list */
+                 {"failed to authenticate: Access denied", wrong_key}, /* libssh */
+                 {"rejected by the server", wrong_key}};               /* libssh2 */
+    const char *scheme_end = strstr(uri, "://");
+    for (size_t i = 0; scheme_end && i < sizeof known / sizeof *known; i++)
+        if (strstr(said, known[i].says) && strstr(uri, "ssh") && strstr(uri, "ssh") < scheme_end)
+            return known[i].means;
+    return NULL;
+}
+
 /* Off the lock: it may take minutes. */
 static virConnectPtr try_to_open(struct lv_host *h, int *code, char text[LV_TEXT]) {
     const struct spr_libvirt_opts *o = &h->v->opts;
@@ -69,9 +92,10 @@ static virConnectPtr try_to_open(struct lv_host *h, int *code, char text[LV_TEXT
     virConnectPtr conn = o->read_only ? virConnectOpenReadOnly(h->uri) : virConnectOpen(h->uri);
     if (!conn) {
         const virError *e = virGetLastError();
+        const char *said = e && e->message ? e->message : "libvirt does not say why";
+        const char *refusal = ssh_refusal(h->uri, said);
         *code = lv_code_of_last_error();
-        snprintf(text, LV_TEXT, "%s: cannot connect to %s: %s", h->id, h->uri,
-                 e && e->message ? e->message : "libvirt does not say why");
+        snprintf(text, LV_TEXT, "%s: cannot connect to %s: %s", h->id, h->uri, refusal ? refusal : said);
         text[strcspn(text, "\n")] = 0;
         return NULL;
     }

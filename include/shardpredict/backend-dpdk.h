@@ -102,6 +102,14 @@ SPR_API int spr_dpdk_service_remove(spr_dpdk *r, const char *name);
  */
 SPR_API int spr_dpdk_spill_set(spr_dpdk *r, const char *service, const char *const *backends, const double *weights,
                                size_t count, double ramp_per_s);
+/**
+ * What a spike may spill between two changes, without being asked: share of new flows per backend, at most (each 0..1, sum
+ * at most 1). Whenever spr_dpdk_step sees a jump in the service's counters (route-spike.h: its latency, its false alarms),
+ * so much is spilled that the primary gets no more new flows than before, until the alarm ends or a change asks for more.
+ * Backends should be warm. `count` 0: nothing, as at first.
+ */
+SPR_API int spr_dpdk_spike_set(spr_dpdk *r, const char *service, const char *const *backends, const double *weights,
+                               size_t count);
 /** No new flows to a backend; the ones it has are taken out after `deadline_s`, 0 = never. */
 SPR_API int spr_dpdk_drain(spr_dpdk *r, const char *backend, double deadline_s);
 /** A backend is dead (0) or lives (1): its flows go by their service's policy from the commit on. */
@@ -115,7 +123,7 @@ SPR_API void spr_dpdk_revert(spr_dpdk *r);
 SPR_API int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation);
 /** Have all lcores switched to this generation? 1, 0 or an error. Never waits. */
 SPR_API int spr_dpdk_switched(spr_dpdk *r, uint64_t generation);
-/** What time brings: ramps, drains' ends, services that need no table any more. Call it every 50 ms or so. */
+/** What time brings: ramps, drains' ends, spikes, services that need no table any more. Call it every 50 ms or so. */
 SPR_API int spr_dpdk_step(spr_dpdk *r, struct spr_time now);
 
 /** One round of a queue: receive, decide, send. @return packets received. On one lcore, always the same one. */
@@ -140,6 +148,7 @@ struct spr_dpdk_service_stats {
     double share;              /**< share of new flows that goes to shards now */
     int32_t mode;              /**< 0 normal, 1 spill */
     int32_t reserved;          /**< 0 */
+    uint64_t waiting;          /**< connections spilled in the last 4 s whose first ACK has not come */
 };
 /** Counters of a service. */
 SPR_API int spr_dpdk_service_stats(spr_dpdk *r, const char *service, struct spr_dpdk_service_stats *out);

@@ -174,6 +174,90 @@ static void packets_reach_primary_and_shards(void **state) {
     spr_dpdk_close(r);
 }
 
+/* `n` connections that nobody saw before, and what time brings after 50 ms of made-up time. */
+static void tick(spr_dpdk *r, int64_t *ms, uint16_t *port, int n) {
+    for (int i = 0; i < n; i++)
+        through(r, (*port)++, 2);
+    *ms += 50;
+    assert_true(spr_dpdk_step(r, (struct spr_time){*ms * 1000000, *ms * 1000000}) >= 0);
+}
+
+static double share_now(spr_dpdk *r) {
+    struct spr_dpdk_service_stats s = {.size = sizeof s};
+    assert_int_equal(spr_dpdk_service_stats(r, "web", &s), SPR_OK);
+    return s.share;
+}
+
+static void spike_spills_between_two_changes_as_far_as_it_may(void **state) {
+    (void)state;
+    for (int allowed = 0; allowed < 2; allowed++) {
+        spr_dpdk *r = open_router(NULL);
+        const double most[] = {0.3, 0.2};
+        int64_t ms = 1000;
+        uint16_t port = 1024;
+        describe(r);
+        if (allowed)
+            assert_int_equal(spr_dpdk_spike_set(r, "web", names + 1, most, 2), SPR_OK);
+        commit(r);
+        for (int i = 0; i < 1200; i++) /* a minute of ten new connections a tick */
+            tick(r, &ms, &port, 10);
+        assert_true(share_now(r) == 0);
+        int ticks = 0;
+        while (share_now(r) == 0 && ++ticks < 40) /* now thirty */
+            tick(r, &ms, &port, 30);
+        if (!allowed) {
+            assert_int_equal(ticks, 40);
+            spr_dpdk_close(r);
+            continue;
+        }
+        assert_true(ticks <= 8); /* 0.4 s; doubling takes 11 ticks at worst, doc/algorithms/spike.md */
+        for (int i = 0; i < 5; i++)
+            tick(r, &ms, &port, 30);
+        assert_true(share_now(r) > 0.499 && share_now(r) < 0.501); /* two thirds are wanted, one half is allowed */
+        assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+        spill(r, 0.2, 0.1);
+        commit(r);
+        assert_true(share_now(r) > 0.499 && share_now(r) < 0.501); /* a change does not end it */
+        assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+        spill(r, 0.5, 0.2);
+        commit(r);
+        assert_true(share_now(r) > 0.699 && share_now(r) < 0.701); /* but may ask for more */
+        assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+        assert_int_equal(spr_dpdk_backend_remove(r, "web-s1"), SPR_E_BUSY);
+        spill(r, 0, 0);
+        commit(r);
+        for (int i = 0; i < 2400 && share_now(r) > 0; i++) /* the alarm ends: this is the level now */
+            tick(r, &ms, &port, 30);
+        assert_true(share_now(r) == 0);
+        balance(r);
+        spr_dpdk_close(r);
+    }
+}
+
+static void waiting_are_those_of_now(void **state) {
+    (void)state;
+    spr_dpdk *r = open_router(NULL);
+    struct spr_dpdk_service_stats s = {.size = sizeof s};
+    int64_t ms = 1000;
+    uint16_t port = 2000;
+    describe(r);
+    spill(r, 0.5, 0.5);
+    commit(r);
+    tick(r, &ms, &port, 0);
+    tick(r, &ms, &port, 20);
+    for (uint16_t p = 2000; p < 2005; p++)
+        through(r, p, 16);
+    tick(r, &ms, &port, 0);
+    assert_int_equal(spr_dpdk_service_stats(r, "web", &s), SPR_OK);
+    assert_int_equal(s.spilled, 20);
+    assert_int_equal(s.waiting, 15);
+    for (int i = 0; i < 120; i++) /* six seconds: they gave up */
+        tick(r, &ms, &port, 0);
+    assert_int_equal(spr_dpdk_service_stats(r, "web", &s), SPR_OK);
+    assert_int_equal(s.waiting, 0);
+    spr_dpdk_close(r);
+}
+
 static void frame_of_no_service_goes_on_or_is_counted(void **state) {
     (void)state;
     for (int pass = 0; pass < 2; pass++) {
@@ -336,6 +420,8 @@ int main(void) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(packets_reach_primary_and_shards, begin),
+        cmocka_unit_test_setup(spike_spills_between_two_changes_as_far_as_it_may, begin),
+        cmocka_unit_test_setup(waiting_are_those_of_now, begin),
         cmocka_unit_test_setup(frame_of_no_service_goes_on_or_is_counted, begin),
         cmocka_unit_test_setup(wrong_changes_leave_everything_as_it_was, begin),
         cmocka_unit_test_setup(dead_shard_hands_its_flows_over, begin),

@@ -277,7 +277,8 @@ int dp_config_backend_remove(struct dp_config *c, const char *name, struct dp_wh
     for (uint32_t i = 0; i < c->service_count; i++) {
         bool uses = c->services[i].primary == b->index;
         for (uint16_t k = 0; k < c->services[i].target_count; k++)
-            uses |= c->services[i].targets[k].backend == b->index && c->services[i].targets[k].goal > 0;
+            uses |= c->services[i].targets[k].backend == b->index &&
+                    (c->services[i].targets[k].goal > 0 || c->services[i].targets[k].most > 0);
         if (uses)
             return fail(why, SPR_E_BUSY, "backend '%s' is used by service '%s'", name, c->services[i].name);
     }
@@ -300,7 +301,7 @@ int dp_config_drain(struct dp_config *c, const char *backend, double deadline_s,
     for (uint32_t i = 0; i < c->service_count; i++)
         for (uint16_t k = 0; k < c->services[i].target_count; k++)
             if (c->services[i].targets[k].backend == b->index)
-                c->services[i].targets[k].goal = c->services[i].targets[k].share = 0;
+                c->services[i].targets[k].goal = c->services[i].targets[k].share = c->services[i].targets[k].most = 0;
     b->draining = true;
     b->deadline_ms = deadline_s > 0 ? now_ms + (uint64_t)(deadline_s * 1000) + 1 : 0;
     return SPR_OK;
@@ -414,6 +415,21 @@ static int check_weights(const struct dp_config *c, const char *service, const c
     return SPR_OK;
 }
 
+/* All of `backends` among the service's targets. */
+static int add_targets(struct dp_config *c, struct dp_conf_service *s, const char *const *backends, size_t count,
+                       struct dp_why *why) {
+    struct dp_target *grown = realloc(s->targets, (s->target_count + count + 1) * sizeof *grown);
+    if (!grown)
+        return fail(why, SPR_E_NOMEM, "out of memory");
+    s->targets = grown;
+    for (size_t k = 0; k < count; k++) {
+        uint16_t index = dp_config_find_backend(c, backends[k])->index;
+        if (!target_of(s, index))
+            s->targets[s->target_count++] = (struct dp_target){.backend = index};
+    }
+    return SPR_OK;
+}
+
 int dp_config_spill(struct dp_config *c, const char *service, const char *const *backends, const double *weights,
                     size_t count, double ramp_per_s, struct dp_why *why) {
     struct dp_conf_service *s = dp_config_find_service(c, service);
@@ -424,31 +440,71 @@ int dp_config_spill(struct dp_config *c, const char *service, const char *const 
     int rc = check_weights(c, service, backends, weights, count, why);
     if (rc < 0)
         return rc;
-    struct dp_target *grown = realloc(s->targets, (s->target_count + count + 1) * sizeof *grown);
-    if (!grown)
-        return fail(why, SPR_E_NOMEM, "out of memory");
-    s->targets = grown;
+    if ((rc = add_targets(c, s, backends, count, why)) < 0)
+        return rc;
     for (uint16_t k = 0; k < s->target_count; k++)
         s->targets[k].goal = 0;
-    for (size_t k = 0; k < count; k++) {
-        uint16_t index = dp_config_find_backend(c, backends[k])->index;
-        struct dp_target *t = target_of(s, index);
-        if (!t) {
-            t = &s->targets[s->target_count++];
-            *t = (struct dp_target){.backend = index};
-        }
-        t->goal = weights[k];
-    }
+    for (size_t k = 0; k < count; k++)
+        target_of(s, dp_config_find_backend(c, backends[k])->index)->goal = weights[k];
     s->ramp_per_s = ramp_per_s;
     for (uint16_t k = 0; k < s->target_count && ramp_per_s == 0; k++)
         s->targets[k].share = s->targets[k].goal;
     return SPR_OK;
 }
 
-double dp_config_share(const struct dp_conf_service *s) {
+/* ---- spikes ---- */
+
+int dp_config_spike(struct dp_config *c, const char *service, const char *const *backends, const double *weights,
+                    size_t count, struct dp_why *why) {
+    struct dp_conf_service *s = dp_config_find_service(c, service);
+    if (!s)
+        return fail(why, SPR_E_NOT_FOUND, "there is no service '%s'", service ? service : "");
+    int rc = check_weights(c, service, backends, weights, count, why);
+    if (rc < 0 || (rc = add_targets(c, s, backends, count, why)) < 0)
+        return rc;
+    for (uint16_t k = 0; k < s->target_count; k++)
+        s->targets[k].most = 0;
+    for (size_t k = 0; k < count; k++)
+        target_of(s, dp_config_find_backend(c, backends[k])->index)->most = weights[k];
+    return SPR_OK;
+}
+
+static double more_of(const struct dp_target *t) { return fmax(0, t->most - t->share); }
+
+static double base_of(const struct dp_conf_service *s) {
     double sum = 0;
     for (uint16_t k = 0; k < s->target_count; k++)
         sum += s->targets[k].share;
+    return sum;
+}
+
+double dp_config_spike_most(const struct dp_conf_service *s) {
+    double sum = base_of(s);
+    for (uint16_t k = 0; k < s->target_count; k++)
+        sum += more_of(&s->targets[k]);
+    return fmin(1, sum);
+}
+
+bool dp_config_spike_to(struct dp_conf_service *s, double total) {
+    double extra = fmax(0, fmin(total, dp_config_spike_most(s)) - base_of(s));
+    bool changed = extra != s->extra;
+    s->extra = extra;
+    return changed;
+}
+
+/* What a spike adds goes where there is room, in proportion to it. */
+static double share_of(const struct dp_conf_service *s, uint16_t k) {
+    double room = 0;
+    for (uint16_t i = 0; i < s->target_count; i++)
+        room += more_of(&s->targets[i]);
+    double extra = room > 0 ? fmin(s->extra, room) * more_of(&s->targets[k]) / room : 0;
+    return fmin(1, s->targets[k].share + extra);
+}
+
+double dp_config_share(const struct dp_conf_service *s) {
+    double sum = 0;
+    for (uint16_t k = 0; k < s->target_count; k++)
+        sum += share_of(s, k);
     return sum < 1 ? sum : 1;
 }
 
@@ -498,10 +554,11 @@ static int make_rows(const struct dp_config *c, const struct dp_conf_service *s,
     size_t n = 0;
     for (uint16_t k = 0; k < s->target_count && n < DP_TARGETS_MOST; k++) {
         const char *name = dp_config_backend_name(c, s->targets[k].backend);
-        if (!(s->targets[k].share > 0) || !name)
+        double share = share_of(s, k);
+        if (!(share > 0) || !name)
             continue;
         ids[n] = name_hash(name);
-        weights[n] = s->targets[k].share;
+        weights[n] = share;
         dead[n] = !dp_config_find_backend(c, name)->alive;
         backends[n++] = s->targets[k].backend;
     }

@@ -33,12 +33,14 @@ struct dp_conf_backend {
 struct dp_target {
     uint16_t backend;
     double goal, share; /* of new flows: wanted, now */
+    double most;        /* what a spike may make of it */
 };
 struct dp_conf_service {
     char name[DP_NAME];
     struct dp_address at;
     struct dp_target *targets; /* of its own */
     double ramp_per_s, learn_s;
+    double extra; /* share that a spike adds now, see dp_config_spike_to */
     uint64_t learn_until_ms, flows_most;
     uint32_t idle_s;
     uint16_t front, primary, target_count;
@@ -75,6 +77,8 @@ int dp_config_service(struct dp_config *c, struct dp_directory *d, const struct 
 int dp_config_service_remove(struct dp_config *c, const char *name, struct dp_why *why);
 int dp_config_spill(struct dp_config *c, const char *service, const char *const *backends, const double *weights,
                     size_t count, double ramp_per_s, struct dp_why *why);
+int dp_config_spike(struct dp_config *c, const char *service, const char *const *backends, const double *weights,
+                    size_t count, struct dp_why *why);
 int dp_config_drain(struct dp_config *c, const char *backend, double deadline_s, uint64_t now_ms, struct dp_why *why);
 int dp_config_alive(struct dp_config *c, struct dp_directory *d, const char *backend, bool alive, struct dp_why *why);
 
@@ -84,6 +88,11 @@ const char *dp_config_backend_name(const struct dp_config *c, uint16_t index);
 
 /* Let ramps go on for `seconds`. @return true when a pick table has to be made again */
 bool dp_config_ramp(struct dp_config *c, double seconds, uint64_t now_ms);
+/* Spill `total` of new flows while a spike lasts, as far as it is allowed; less than the goal's shares is none. @return
+ * whether that changes anything */
+bool dp_config_spike_to(struct dp_conf_service *s, double total);
+/* As far as it is allowed. */
+double dp_config_spike_most(const struct dp_conf_service *s);
 /* Share of new flows that goes to shards now. */
 double dp_config_share(const struct dp_conf_service *s);
 int dp_config_snapshot(const struct dp_config *c, const struct dp_directory *d, uint64_t generation,

@@ -211,8 +211,8 @@ static int router_counters(void *state, struct spr_time now, struct spr_route_co
                                            .spilled = v.spilled,
                                            .syn_again = v.repeated,
                                            .active = v.flows,
+                                           .waiting = v.waiting,
                                            .answer_s = NAN};
-            c.waiting = v.spilled > v.answered ? v.spilled - v.answered : 0;
             memcpy((char *)out + n * out->size, &c, out->size < sizeof c ? out->size : sizeof c);
         }
         n++;

@@ -175,6 +175,7 @@ void spr_dpdk_close(spr_dpdk *r) {
     for (unsigned i = 0; i < r->retired_count; i++)
         dp_snapshot_free(r->retired[i].snapshot);
     dp_snapshot_free(atomic_load(&r->snapshot));
+    dp_spike_close(r);
     dp_tables_close(r);
     dp_config_free(&r->config);
     dp_config_free(&r->draft);
@@ -256,6 +257,13 @@ int spr_dpdk_spill_set(spr_dpdk *r, const char *service, const char *const *back
     CHANGE(dp_config_spill(&r->draft, service, backends, weights, count, ramp_per_s, &why));
 }
 
+int spr_dpdk_spike_set(spr_dpdk *r, const char *service, const char *const *backends, const double *weights,
+                       size_t count) {
+    if (!r || (count && (!backends || !weights)))
+        return SPR_E_ARG;
+    CHANGE(dp_config_spike(&r->draft, service, backends, weights, count, &why));
+}
+
 int spr_dpdk_drain(spr_dpdk *r, const char *backend, double deadline_s) {
     if (!r)
         return SPR_E_ARG;
@@ -275,6 +283,9 @@ int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation) {
     int rc = opened(r);
     if (rc < 0)
         return rc;
+    if ((rc = dp_spike_room(r, r->draft.service_count)) < 0)
+        return rc;
+    dp_spike_carry(r, &r->draft);
     dp_config_ramp(&r->draft, 0, dp_now_ms(r));
     rc = dp_router_publish(r, &r->draft);
     if (rc < 0)
@@ -306,6 +317,15 @@ static uint64_t flows_of(const struct spr_dpdk *r, uint16_t front) {
     return n;
 }
 
+/* But for those that a spike may use. */
+static void forget_targets(struct dp_conf_service *s) {
+    uint16_t kept = 0;
+    for (uint16_t k = 0; k < s->target_count; k++)
+        if (s->targets[k].most > 0)
+            s->targets[kept++] = s->targets[k];
+    s->target_count = kept;
+}
+
 /* A service whose shards have no share and no flows left needs no table: its packets go straight on again. */
 static bool settle(struct spr_dpdk *r, uint64_t now_ms) {
     bool changed = false;
@@ -317,14 +337,13 @@ static bool settle(struct spr_dpdk *r, uint64_t now_ms) {
         if (!quiet || flows_of(r, s->front) || now_ms < s->learn_until_ms + BEYOND_MS)
             continue;
         s->spilling = false;
-        s->target_count = 0;
+        forget_targets(s);
         changed = true;
     }
     return changed;
 }
 
 int spr_dpdk_step(spr_dpdk *r, struct spr_time now) {
-    (void)now;
     if (!r)
         return SPR_E_ARG;
     uint64_t now_ms = dp_now_ms(r);
@@ -332,6 +351,10 @@ int spr_dpdk_step(spr_dpdk *r, struct spr_time now) {
     if (r->open) /* what is being changed goes on where the ramps are when it comes into force */
         dp_config_ramp(&r->draft, (double)(now_ms - r->stepped_ms) / 1000, now_ms);
     r->stepped_ms = now_ms;
+    if (dp_spike_step(r, now)) {
+        dp_config_ramp(&r->config, 0, now_ms); /* one that did not spill begins to */
+        changed = true;
+    }
     changed |= settle(r, now_ms);
     dp_capture_step(r);
     reclaim(r, false);

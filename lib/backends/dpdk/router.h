@@ -6,6 +6,8 @@
 #include "config.h"
 #include "lcore.h"
 
+#include <shardpredict/route-spike.h>
+
 enum { DP_QUEUES_MOST = 64, DP_RETIRED_MOST = 256 };
 
 struct dp_retired { /* a snapshot that lcores may still be reading */
@@ -14,6 +16,17 @@ struct dp_retired { /* a snapshot that lcores may still be reading */
 };
 struct dp_tables {                 /* of one queue */
     struct dp_flow_table *flow[2]; /* ::dp_flow_family */
+};
+
+/* What the spike detector of a service remembers (spike.c). */
+struct dp_watch {
+    uint16_t front;
+    double total; /* share to spill because of a spike, 0 = none */
+    struct dp_backlog {
+        int64_t mono_ns;
+        uint64_t spilled, answered;
+    } past[4]; /* about a second apart, the oldest first */
+    uint64_t waiting;
 };
 
 struct spr_dpdk {
@@ -32,6 +45,10 @@ struct spr_dpdk {
     struct dp_retired retired[DP_RETIRED_MOST];
     unsigned retired_count;
     uint64_t generation, stepped_ms, cycles_per_ms;
+    struct spr_spike *spike;
+    struct dp_watch *watch;             /* [watched], row i is the description's service i */
+    struct spr_route_counters *counted; /* likewise */
+    uint32_t watched;
     struct dp_capture capture;
     void *pcap; /* FILE of a capture */
     uint64_t capture_left;
@@ -54,6 +71,14 @@ void dp_ports_close(struct spr_dpdk *r);
 /* tables.c: flow tables and directory, new or from the region. */
 int dp_tables_open(struct spr_dpdk *r, const struct spr_dpdk_opts *o, uint64_t seed, struct dp_why *why);
 void dp_tables_close(struct spr_dpdk *r);
+/* spike.c: room for so many services; a description that comes into force while a spike lasts; a look at the counters.
+ */
+int dp_spike_room(struct spr_dpdk *r, uint32_t services);
+void dp_spike_carry(const struct spr_dpdk *r, struct dp_config *c);
+bool dp_spike_step(struct spr_dpdk *r, struct spr_time now); /* @return whether a share changed */
+void dp_spike_close(struct spr_dpdk *r);
+/* stats.c: sums over lcores */
+void dp_service_sum(const struct spr_dpdk *r, const struct dp_conf_service *s, struct spr_dpdk_service_stats *to);
 /* capture.c: what the lcores put aside goes to the file. */
 void dp_capture_step(struct spr_dpdk *r);
 

@@ -60,7 +60,7 @@ double spr_dpdk_busy(spr_dpdk *r) {
     return share;
 }
 
-static void sum_service(const spr_dpdk *r, const struct dp_conf_service *s, struct spr_dpdk_service_stats *to) {
+void dp_service_sum(const spr_dpdk *r, const struct dp_conf_service *s, struct spr_dpdk_service_stats *to) {
     for (unsigned q = 0; q < r->queues; q++) {
         const struct dp_service_counters *c = &r->lcores[q].worker.by_front[s->front];
         to->packets += c->packets;
@@ -75,6 +75,9 @@ static void sum_service(const spr_dpdk *r, const struct dp_conf_service *s, stru
     }
     to->share = dp_config_share(s);
     to->mode = s->spilling;
+    for (uint32_t i = 0; i < r->watched; i++)
+        if (r->watch[i].front == s->front)
+            to->waiting = r->watch[i].waiting;
 }
 
 int spr_dpdk_service_stats(spr_dpdk *r, const char *service, struct spr_dpdk_service_stats *out) {
@@ -84,7 +87,7 @@ int spr_dpdk_service_stats(spr_dpdk *r, const char *service, struct spr_dpdk_ser
     if (!s)
         return dp_say(r->ctx, SPR_E_NOT_FOUND, "there is no service '%s'", service ? service : "");
     struct spr_dpdk_service_stats all = {.size = out->size};
-    sum_service(r, s, &all);
+    dp_service_sum(r, s, &all);
     memcpy(out, &all, out->size < sizeof all ? out->size : sizeof all);
     return SPR_OK;
 }
@@ -117,7 +120,7 @@ static void write_services(FILE *f, spr_dpdk *r) {
         for (uint32_t i = 0; i < r->config.service_count; i++) {
             struct spr_dpdk_service_stats s = {.size = sizeof s};
             uint64_t value;
-            sum_service(r, &r->config.services[i], &s);
+            dp_service_sum(r, &r->config.services[i], &s);
             memcpy(&value, (const char *)&s + columns[c].at, sizeof value);
             fprintf(f, "shardpredict_router_%s_total{service=\"", columns[c].name);
             quote(f, r->config.services[i].name);
@@ -133,7 +136,7 @@ static void write_services(FILE *f, spr_dpdk *r) {
     metric_head(f, "service_flows", "gauge", "spilled flows in the tables");
     for (uint32_t i = 0; i < r->config.service_count; i++) {
         struct spr_dpdk_service_stats s = {.size = sizeof s};
-        sum_service(r, &r->config.services[i], &s);
+        dp_service_sum(r, &r->config.services[i], &s);
         fprintf(f, "shardpredict_router_service_flows{service=\"");
         quote(f, r->config.services[i].name);
         fprintf(f, "\"} %llu\n", (unsigned long long)s.flows);

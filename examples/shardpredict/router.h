@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The router as a process of its own: what the files router_*.c share. Configuration and control socket speak of the same
- * things in the same words, so both go through one table of fields (router_fields.c) and one change (router_change.c).
+ * The router as a process of its own: what the files router_*.c share. Configuration and control socket speak of the
+ * same things in the same words, so both go through one table of fields (router_fields.c) and one change
+ * (router_change.c).
  */
 #ifndef SHARDPREDICT_ROUTER_H
 #define SHARDPREDICT_ROUTER_H
@@ -45,9 +46,9 @@ struct router_fields {
     size_t count;
 };
 extern const struct router_fields router_backend_fields, router_service_fields, router_spill_fields,
-    router_port_fields, router_settings_fields;
+    router_spike_fields, router_port_fields, router_settings_fields;
 
-struct router_spill { /* what router_spill_fields fills */
+struct router_spill { /* what router_spill_fields and router_spike_fields fill */
     const char *service;
     json_t *weights;
     double ramp_per_s;
@@ -86,6 +87,7 @@ enum router_command {
     ROUTER_SERVICE_SET,
     ROUTER_SERVICE_REMOVE,
     ROUTER_SPILL_SET,
+    ROUTER_SPIKE_SET,
     ROUTER_DRAIN,
     ROUTER_ALIVE,
     ROUTER_COMMANDS
@@ -109,15 +111,17 @@ void router_plain(char *text);
 
 /* ---- configuration (router_config.c) ---- */
 
-/* A file as {"settings", "ports", "backends", "services", "spills"}, checked; NULL: the context says where it is wrong. */
+/* A file as {"settings", "ports", "backends", "services", "spills", "spikes"}, checked; NULL: the context says where it
+ * is wrong. */
 json_t *router_config_read(spr_context *ctx, const char *path);
 
 /* ---- the library, opened by its soname, and EAL behind it (router_eal.c) ---- */
 
 #define ROUTER_DOOR(X)                                                                                                 \
-    X(open) X(close) X(begin) X(backend_set) X(backend_remove) X(service_set) X(service_remove) X(spill_set)           \
-    X(drain) X(alive) X(revert) X(commit) X(switched) X(step) X(start) X(stop) X(service_stats) X(counter_count)       \
-    X(counter_name) X(counter) X(metrics) X(text_free) X(busy) X(flows) X(capture)
+    X(open)                                                                                                            \
+    X(close) X(begin) X(backend_set) X(backend_remove) X(service_set) X(service_remove) X(spill_set) X(spike_set)      \
+        X(drain) X(alive) X(revert) X(commit) X(switched) X(step) X(start) X(stop) X(service_stats) X(counter_count)   \
+            X(counter_name) X(counter) X(metrics) X(text_free) X(busy) X(flows) X(capture)
 struct router_door {
     void *library;
     int (*eal_init)(int argc, char **argv);

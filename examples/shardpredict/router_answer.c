@@ -24,11 +24,11 @@ static json_t *service_stats(const struct router *r, const char *name) {
     struct spr_dpdk_service_stats s = {.size = sizeof s};
     if (r->door.service_stats(r->plane, name, &s) < 0)
         return json_object();
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "packets", (json_int_t)s.packets,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "packets", (json_int_t)s.packets,
                      "bytes", (json_int_t)s.bytes, "spilled_packets", (json_int_t)s.spilled_packets, "spilled_bytes",
                      (json_int_t)s.spilled_bytes, "opened", (json_int_t)s.opened, "spilled", (json_int_t)s.spilled,
                      "repeated", (json_int_t)s.repeated, "answered", (json_int_t)s.answered, "flows",
-                     (json_int_t)s.flows, "share", s.share, "mode", s.mode ? "spill" : "normal");
+                     (json_int_t)s.flows, "waiting", (json_int_t)s.waiting, "share", s.share, "mode", s.mode ? "spill" : "normal");
 }
 
 static json_t *counters(const struct router *r) {

@@ -55,25 +55,46 @@ static int set_service(struct router *r, json_t *said) {
     if (copy) {
         json_object_del(copy, "cmd");
         json_object_set(copy, "spill", part(part(part(r->draft, "services"), s.name), "spill"));
+        json_object_set(copy, "spike", part(part(part(r->draft, "services"), s.name), "spike"));
         json_object_set_new(part(r->draft, "services"), s.name, copy);
     }
     return rc;
 }
 
-static int set_spill(struct router *r, const json_t *said) {
-    struct router_spill s = {0};
-    const char *names[TARGETS_MOST], *name;
-    double weights[TARGETS_MOST];
-    size_t n = 0;
+/* @return how many, or an error */
+static int read_weights(json_t *said, const char **names, double *weights) {
+    const char *name;
     json_t *share;
-    router_fill(said, &router_spill_fields, &s);
-    json_object_foreach(s.weights, name, share) {
+    int n = 0;
+    json_object_foreach(said, name, share) {
         if (n == TARGETS_MOST)
             return SPR_E_CAPACITY;
         names[n] = name;
         weights[n++] = json_number_value(share);
     }
-    int rc = r->door.spill_set(r->plane, s.service, names, weights, n, s.ramp_per_s);
+    return n;
+}
+
+static int set_spike(struct router *r, json_t *said) {
+    struct router_spill s = {0};
+    const char *names[TARGETS_MOST];
+    double weights[TARGETS_MOST];
+    router_fill(said, &router_spike_fields, &s);
+    int n = read_weights(s.weights, names, weights);
+    int rc = n < 0 ? n : r->door.spike_set(r->plane, s.service, names, weights, (size_t)n);
+    json_t *service = rc >= 0 ? part(part(r->draft, "services"), s.service) : NULL;
+    if (service)
+        json_object_set_new(service, "spike", json_pack("{s:O}", "weights", s.weights));
+    return rc;
+}
+
+static int set_spill(struct router *r, const json_t *said) {
+    struct router_spill s = {0};
+    const char *names[TARGETS_MOST];
+    double weights[TARGETS_MOST];
+    router_fill(said, &router_spill_fields, &s);
+    int n = read_weights(s.weights, names, weights);
+    int rc = n < 0 ? n : r->door.spill_set(r->plane, s.service, names, weights, (size_t)n, s.ramp_per_s);
     json_t *service = rc >= 0 ? part(part(r->draft, "services"), s.service) : NULL;
     if (service)
         json_object_set_new(service, "spill",
@@ -88,6 +109,9 @@ static int drain(struct router *r, const struct router_arguments *a) {
     if (rc >= 0)
         json_object_foreach(part(r->draft, "services"), name, service) {
             json_t *weights = part(part(service, "spill"), "weights");
+            if (part(weights, a->backend))
+                json_object_set_new(weights, a->backend, json_real(0));
+            weights = part(part(service, "spike"), "weights");
             if (part(weights, a->backend))
                 json_object_set_new(weights, a->backend, json_real(0));
         }
@@ -110,8 +134,10 @@ static int remove_backend(struct router *r, const char *backend) {
     if (rc < 0)
         return rc;
     json_object_del(part(r->draft, "backends"), backend);
-    json_object_foreach(part(r->draft, "services"), name, service)
+    json_object_foreach(part(r->draft, "services"), name, service) {
         json_object_del(part(part(service, "spill"), "weights"), backend);
+        json_object_del(part(part(service, "spike"), "weights"), backend);
+    }
     return rc;
 }
 
@@ -130,6 +156,8 @@ static int one(struct router *r, const struct router_request *q) {
         return set_service(r, q->root);
     case ROUTER_SPILL_SET:
         return set_spill(r, q->root);
+    case ROUTER_SPIKE_SET:
+        return set_spike(r, q->root);
     case ROUTER_BACKEND_REMOVE:
         return remove_backend(r, q->arguments.name);
     case ROUTER_SERVICE_REMOVE:
@@ -196,6 +224,8 @@ int router_apply(struct router *r, const json_t *config, char why[ROUTER_WHY]) {
         rc = each(r, json_object_get(config, "services"), set_service);
     if (rc >= 0)
         rc = each(r, json_object_get(config, "spills"), set_spill_of);
+    if (rc >= 0)
+        rc = each(r, json_object_get(config, "spikes"), set_spike);
     if (rc >= 0)
         rc = commit(r);
     if (rc < 0)

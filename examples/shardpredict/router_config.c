@@ -136,7 +136,7 @@ static json_t *read_items(struct spr__doc *d, spr__node *root, const char *key, 
 }
 
 static json_t *read_all(struct spr__doc *d, spr__node *root) {
-    static const char *const more[] = {"schema", "about", "ports", "backends", "services", "spills"};
+    static const char *const more[] = {"schema", "about", "ports", "backends", "services", "spills", "spikes"};
     check_keys(d, root, &router_settings_fields, more, SPR_ARRAY_LEN(more));
     spr__doc_schema(d, root);
     json_t *out = json_object();
@@ -145,6 +145,7 @@ static json_t *read_all(struct spr__doc *d, spr__node *root) {
     json_object_set_new(out, "backends", read_items(d, root, "backends", &router_backend_fields, "name"));
     json_object_set_new(out, "services", read_items(d, root, "services", &router_service_fields, "name"));
     json_object_set_new(out, "spills", read_items(d, root, "spills", &router_spill_fields, "service"));
+    json_object_set_new(out, "spikes", read_items(d, root, "spikes", &router_spike_fields, "service"));
     if (d->rc >= 0 && json_array_size(json_object_get(out, "ports")) > ROUTER_PORTS_MOST)
         spr__doc_fail(d, spr__doc_get(d, root, "ports"), "ports: at most %d", ROUTER_PORTS_MOST);
     return out;

@@ -73,6 +73,11 @@ static const struct router_field router_spill_rows[] = {
     {"ramp_per_s", ROUTER_NUMBER, 0, AT(ramp_per_s), 0, 1e6, NULL},
 };
 FIELDS(router_spill, "a spill");
+static const struct router_field router_spike_rows[] = {
+    {"service", ROUTER_TEXT, NEEDED, AT(service), 1, 31, NULL},
+    {"weights", ROUTER_WEIGHTS, NEEDED, AT(weights), 0, 0, NULL},
+};
+FIELDS(router_spike, "a spike");
 #undef AT
 
 #define AT(member) offsetof(struct router_port, member)

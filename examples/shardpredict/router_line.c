@@ -50,6 +50,7 @@ static const struct {
     [ROUTER_SERVICE_SET] = {"service_set", &router_service_fields, true},
     [ROUTER_SERVICE_REMOVE] = {"service_remove", &name_fields, false},
     [ROUTER_SPILL_SET] = {"spill_set", &router_spill_fields, true},
+    [ROUTER_SPIKE_SET] = {"spike_set", &router_spike_fields, true},
     [ROUTER_DRAIN] = {"drain", &drain_fields, false},
     [ROUTER_ALIVE] = {"alive", &alive_fields, false},
 };

@@ -142,7 +142,7 @@ def conversation(path, work):
                           ("begin", {}), ("revert", {}), ("begin", {}),
                           ("backend_set", {"name": "new", "action": "dnat", "port": 0, "mac": "02:00:00:00:00:09", "address": "192.0.2.9", "service_port": 8443}),
                           ("service_set", {"name": "other", "address": "2001:db8::7", "protocol": "udp", "port": 53, "primary": "web", "learn_s": 1.5}),
-                          ("spill_set", {"service": "other", "weights": {"web-shard-1": 0.25}}), ("commit", {}),
+                          ("spill_set", {"service": "other", "weights": {"web-shard-1": 0.25}}), ("spike_set", {"service": "other", "weights": {"web-shard-1": 0.5}}), ("commit", {}),
                           ("drain", {"backend": "web-shard-1", "deadline_s": 5}), ("alive", {"backend": "web-shard-2", "alive": False})):
         a = c.ask(command, **more)
         said[command] = a

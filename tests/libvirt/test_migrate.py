@@ -191,6 +191,7 @@ def target_lost(t, l):
         l.sh("start", "hv2")
         a = m.answer(first)
         t.check("target lost: then it is told where the VM is", a["outcome"] == "failed" and "stays on hv1" in a["text"] and running(l, "hv1", "web"), a)
+        t.check("target lost: the host that was lost is named", "the connection to hv2 was lost" in a["text"], a)
         t.check("target lost: and the hold is as it was", l.domains("hv2") == {name: "paused"} and m.shards()[0]["ready"] == 96 << 20,
                 (l.domains("hv2"), m.shards()))
         t.check("target lost: given back", done(m("release", shard=7)))

@@ -46,6 +46,15 @@ static virDomainPtr migrate(const struct mover *w, unsigned int flags) {
     return there;
 }
 
+/* libvirt's words name no host: "Cannot recv data" may be either of the two. */
+static void why_not(const struct mover *w, char text[LV_TEXT]) {
+    char said[LV_TEXT - 40]; /* room for what is put before it */
+    snprintf(said, sizeof said, "%s", virGetLastErrorMessage());
+    bool lost = virConnectIsAlive(w->to) != 1;
+    snprintf(text, LV_TEXT, "%s%s%s%s", lost ? "the connection to " : "", lost ? w->v->hosts[w->m->to].id : "",
+             lost ? " was lost: " : "", said);
+}
+
 static void *mover_main(void *arg) {
     struct mover *w = arg;
     struct spr_libvirt *v = w->v;
@@ -58,7 +67,7 @@ static void *mover_main(void *arg) {
     char text[LV_TEXT] = "";
     code = there ? SPR_OK : lv_code_of_last_error();
     if (!there)
-        snprintf(text, sizeof text, "%s", virGetLastErrorMessage());
+        why_not(w, text);
     else
         virDomainFree(there);
     virDomainFree(w->dom);

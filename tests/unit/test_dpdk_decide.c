@@ -157,6 +157,29 @@ static void dead_shards_flows_follow_the_policy(void **state) {
     }
 }
 
+static void deadline_ends_young_connections_too(void **state) {
+    (void)state;
+    struct world *w = begin(6);
+    unsigned backend, half;
+    w_spill(w, 0.9);
+    uint16_t port = w_find(w, 80, true, &backend), begun = w_find(w, 81, true, &half);
+    w_send(w, 80, port, W_ACK);
+    w->backend[backend].deadline_ms = w->backend[half].deadline_ms = w->now_ms + 500;
+    w->service.mode = DP_MODE_NORMAL;
+    w_commit(w);
+    w->now_ms += 499;
+    dp_worker_sweep(&w->worker, w->snapshot, 4096, w->now_ms);
+    assert_int_equal(w_send(w, 80, port, W_ACK), backend);
+    w->now_ms += 1; /* their SYNs are remembered still */
+    dp_worker_sweep(&w->worker, w->snapshot, 4096, w->now_ms);
+    assert_int_equal(w_send(w, 80, port, W_ACK), W_PRIMARY);
+    assert_int_equal(w_send(w, 81, begun, W_ACK), W_PRIMARY);
+    assert_int_equal(w_send(w, 81, begun, W_SYN), W_PRIMARY);
+    assert_int_equal(events(w, DP_EV_FLOW_NEW), 1);
+    assert_int_equal(events(w, DP_EV_FLOW_DEADLINE), 1);
+    end(w);
+}
+
 static void service_without_primary_says_so(void **state) {
     (void)state;
     struct world *w = begin(6);
@@ -306,6 +329,7 @@ int main(void) {
         cmocka_unit_test(ports_used_anew_are_decided_anew),
         cmocka_unit_test(ended_flow_lingers_then_goes),
         cmocka_unit_test(dead_shards_flows_follow_the_policy),
+        cmocka_unit_test(deadline_ends_young_connections_too),
         cmocka_unit_test(service_without_primary_says_so),
         cmocka_unit_test(udp_flows_of_before_the_spill_stay),
         cmocka_unit_test(quic_flows_open_by_initial_only),

@@ -124,6 +124,12 @@ static bool lives(const struct dp_snapshot *s, uint16_t backend) {
     return backend && backend < s->backend_count && s->backends[backend].alive;
 }
 
+/* May a connection begin there that is only a SYN so far? Past the deadline of a drain it may not: the sweep would take
+ * its flow out, and the filter, which remembers the SYN for three seconds, would make it again. */
+static bool welcomes(const struct dp_snapshot *s, uint16_t backend, uint64_t now_ms) {
+    return lives(s, backend) && !(s->backends[backend].deadline_ms && now_ms >= s->backends[backend].deadline_ms);
+}
+
 /* ---- decisions ---- */
 
 static void to_primary(struct item *it) {
@@ -171,7 +177,7 @@ static void open_afresh(struct dp_worker *w, struct item *it, uint64_t now_ms) {
 static void open_flow(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
     uint16_t before;
     if (dp_flow_state(it->value) == DP_FLOW_CLOSING || !dp_pending_get(w->pending, hash_of(w, it), now_ms, &before) ||
-        (before != PENDING_PRIMARY && !lives(s, before))) {
+        (before != PENDING_PRIMARY && !welcomes(s, before, now_ms))) {
         open_afresh(w, it, now_ms);
         return;
     }
@@ -232,7 +238,7 @@ static void first_after(struct dp_worker *w, const struct dp_snapshot *s, struct
         unknown(w, it);
         return;
     }
-    if (!lives(s, backend)) {
+    if (!welcomes(s, backend, now_ms)) {
         to_primary(it);
         return;
     }

@@ -13,7 +13,7 @@ test_packages="libcmocka-dev g++ clang libclang-rt-dev llvm valgrind doxygen reu
 lab_packages="libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils gnutls-bin curl iproute2 nftables
   openssh-server openssh-client cpio kmod util-linux gcc libc6-dev ovmf"
 # The data plane of tests/dpdk: who else can make and read packets.
-packet_packages="python3-scapy tshark dpdk qemu-system-x86 seabios busybox-static cpio kmod iproute2 ethtool
+packet_packages="python3-scapy tshark dpdk qemu-system-x86 seabios busybox-static cpio kmod iproute2 ethtool wrk iperf3
   libvirt-daemon-system libvirt-clients"
 
 need() {

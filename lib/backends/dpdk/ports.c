@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RING = 1024, POOL_CACHE = 256 };
+enum { RING = 1024, POOL_CACHE = 256, EARLY_BURSTS = 1024 };
 
 __attribute__((format(printf, 3, 4))) static int fail(struct dp_why *why, int code, const char *format, ...) {
     va_list list;
@@ -15,6 +15,22 @@ __attribute__((format(printf, 3, 4))) static int fail(struct dp_why *why, int co
     vsnprintf(why->text, sizeof why->text, format, list);
     va_end(list);
     return code;
+}
+
+/*
+ * af_packet's queues join the kernel's spreading one after the other when EAL finds the device: what came meanwhile
+ * went to those that were there already. It lies in their rings still; on the wrong lcore a spilled flow is unknown and
+ * would be cut at the primary. Lost like all that came before, it is sent again.
+ */
+static void forget_early(const struct spr_dpdk *r, const struct dp_port *p, const char *driver) {
+    struct rte_mbuf *m[32];
+    if (r->queues < 2 || strcmp(driver, "net_af_packet"))
+        return;
+    for (uint16_t q = 0; q < r->queues; q++) {
+        uint16_t n;
+        for (unsigned round = 0; round < EARLY_BURSTS && (n = rte_eth_rx_burst(p->id, q, m, 32)) > 0; round++)
+            rte_pktmbuf_free_bulk(m, n);
+    }
 }
 
 /* By both ports and addresses, so that a flow stays on its lcore; a device that cannot gets one queue or fails. */
@@ -78,7 +94,10 @@ static int open_one(struct spr_dpdk *r, const char *name, bool promiscuous, stru
     if (rc < 0)
         return rc;
     r->port_count++;
-    return start(r, p, promiscuous, why);
+    rc = start(r, p, promiscuous, why);
+    if (rc >= 0)
+        forget_early(r, p, info.driver_name);
+    return rc;
 }
 
 int dp_ports_open(struct spr_dpdk *r, const struct spr_dpdk_opts *o, struct dp_why *why) {

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MAGIC   UINT64_C(0x7370722d64697231)
-#define VERSION 1
+#define VERSION 2
 
 __attribute__((format(printf, 3, 4))) static int fail(struct dp_why *why, int code, const char *format, ...) {
     va_list list;

@@ -18,6 +18,7 @@ enum { DP_NAME = 64, DP_TARGETS_MOST = SPR_ROUTE_TARGETS_MOST };
 struct dp_directory {
     uint64_t magic;
     uint32_t version, pad;
+    uint64_t seed;                           /* of the hashes: what was picked for a SYN is picked for it again */
     char backend[DP_BACKENDS_MOST][DP_NAME]; /* "" = never given */
     uint8_t generation[DP_BACKENDS_MOST];
     struct dp_address front[DP_SERVICES_MOST + 1]; /* ip 0 = never given */

@@ -23,7 +23,7 @@ static_assert(sizeof(struct line) == 64, "a line is a cache line");
 
 struct dp_pending {
     uint64_t seed;
-    struct line *lines;
+    struct line *lines, *own; /* own: NULL where the caller's memory is used */
 };
 
 struct dp_pending *dp_pending_new(uint64_t seed) {
@@ -36,14 +36,22 @@ struct dp_pending *dp_pending_new(uint64_t seed) {
     }
     for (size_t i = 0; i < bytes / sizeof *lines; i++)
         lines[i] = (struct line){0};
-    *f = (struct dp_pending){seed, lines};
+    *f = (struct dp_pending){seed, lines, lines};
     return f;
 }
 
 void dp_pending_free(struct dp_pending *f) {
     if (f)
-        free(f->lines);
+        free(f->own);
     free(f);
+}
+
+size_t dp_pending_bytes(void) { return sizeof(struct line) << LINES_LOG2; }
+
+void dp_pending_use(struct dp_pending *f, void *memory) {
+    free(f->own);
+    f->own = NULL;
+    f->lines = memory;
 }
 
 static struct line *home(const struct dp_pending *f, uint64_t hash) {

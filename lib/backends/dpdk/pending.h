@@ -8,11 +8,15 @@
 #define SPR_DPDK_PENDING_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct dp_pending;
 struct dp_pending *dp_pending_new(uint64_t seed);
 void dp_pending_free(struct dp_pending *f);
+/* Memory that outlives the process, zero or as an earlier filter of the same seed left it: used from now on. */
+size_t dp_pending_bytes(void);
+void dp_pending_use(struct dp_pending *f, void *memory);
 /* Remember (or renew) the decision: a backend, 0 = the primary. */
 void dp_pending_put(struct dp_pending *f, uint64_t hash, uint16_t backend, uint64_t now_ms);
 bool dp_pending_get(const struct dp_pending *f, uint64_t hash, uint64_t now_ms, uint16_t *backend);

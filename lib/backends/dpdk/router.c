@@ -2,6 +2,8 @@
 /* Opening, changing and stepping a router: the control thread's side. */
 #include "router.h"
 
+#include "pending.h"
+
 #include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -94,6 +96,7 @@ static int make_lcores(struct spr_dpdk *r, uint64_t seed, struct dp_why *why) {
             snprintf(why->text, sizeof why->text, "no memory for an lcore");
             return SPR_E_NOMEM;
         }
+        dp_pending_use(l->worker.pending, r->tables[q].pending);
         dp_worker_recount(&l->worker);
     }
     return SPR_OK;
@@ -105,7 +108,7 @@ static int open_all(struct spr_dpdk *r, const struct spr_dpdk_opts *o, uint64_t 
     if (rc >= 0)
         rc = dp_tables_open(r, o, seed, &why);
     if (rc >= 0)
-        rc = make_lcores(r, seed, &why);
+        rc = make_lcores(r, r->directory->seed, &why);
     if (rc >= 0)
         rc = dp_config_copy(&(struct dp_config){0}, &r->config);
     if (rc < 0)

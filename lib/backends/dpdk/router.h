@@ -16,6 +16,7 @@ struct dp_retired { /* a snapshot that lcores may still be reading */
 };
 struct dp_tables {                 /* of one queue */
     struct dp_flow_table *flow[2]; /* ::dp_flow_family */
+    void *pending;                 /* of dp_pending_bytes() */
 };
 
 /* What the spike detector of a service remembers (spike.c). */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * One region holds the directory of numbers and each queue's two flow tables, so that a router that is started again
- * finds flows, backends and services as they were: the numbers in the flows mean the same.
+ * One region holds the directory of numbers and each queue's two flow tables and filter of pending SYNs, so that a
+ * router that is started again finds flows, backends and services as they were: the numbers in the flows mean the same.
  */
+#include "pending.h"
 #include "region.h"
 #include "router.h"
 
@@ -33,11 +34,14 @@ static int open_queue(struct spr_dpdk *r, unsigned q, uint8_t **at, unsigned log
         }
         *at += pages(bytes);
     }
+    t->pending = *at;
+    *at += pages(dp_pending_bytes());
     return SPR_OK;
 }
 
 static int open_region(struct spr_dpdk *r, const struct spr_dpdk_opts *o, unsigned log2, struct dp_why *why) {
-    size_t tables = pages(dp_flow_bytes(DP_FLOW_IP4, log2)) + pages(dp_flow_bytes(DP_FLOW_IP6, log2));
+    size_t tables =
+        pages(dp_flow_bytes(DP_FLOW_IP4, log2)) + pages(dp_flow_bytes(DP_FLOW_IP6, log2)) + pages(dp_pending_bytes());
     struct dp_region_spec spec = {.directory = o->region,
                                   .name = o->name ? o->name : "router",
                                   .bytes = pages(sizeof *r->directory) + tables * r->queues,
@@ -67,8 +71,10 @@ int dp_tables_open(struct spr_dpdk *r, const struct spr_dpdk_opts *o, uint64_t s
         snprintf(why->text, sizeof why->text, "region '%s' %s", o->name ? o->name : "router", wrong);
         return SPR_E_CORRUPT;
     }
-    if (fresh)
+    if (fresh) {
         dp_directory_init(r->directory);
+        r->directory->seed = seed;
+    }
     r->tables = calloc(r->queues, sizeof *r->tables);
     if (!r->tables) {
         snprintf(why->text, sizeof why->text, "out of memory");

@@ -8,7 +8,6 @@
  * connections=0: no more than at_once, and requests until standard input ends. sources=N: from so many addresses, from
  * `from` upwards. Says what it saw as a line of JSON at the end, and whenever it reads a line.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

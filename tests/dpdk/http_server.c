@@ -3,7 +3,6 @@
  * A web server that tells its name, for tests that must know who answered: http_server NAME ADDRESS PORT
  * Keeps connections alive, closes where asked to, reads and forgets bodies. One thread; ends by a signal.
  */
-#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

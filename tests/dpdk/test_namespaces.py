@@ -257,16 +257,19 @@ def ended(clients):
 
 def quiet(bed):
     """Waits until nothing moves. @return the router's counters, packets that its kernel sent for it"""
+    def read():
+        links = [bed.link("rt", name) for name in ("l0", "l1")]
+        s = bed.control.ask("stats")
+        return {"received": s["received"]["packets"], **s["counters"]}, *(sum(x[way]["packets"] for x in links) for way in ("tx", "rx"))
     last = None
 
     def is_quiet():
         nonlocal last
-        seen, last = last, bed.control.ask("stats")
-        time.sleep(.3)
-        return seen and seen["received"] == last["received"]
+        seen, last = last, read()
+        time.sleep(.2)
+        return seen == last
     wait(is_quiet, "the wires are quiet")
-    links = [bed.link("rt", name) for name in ("l0", "l1")]
-    return {"received": last["received"]["packets"], **last["counters"]}, *(sum(x[way]["packets"] for x in links) for way in ("tx", "rx"))
+    return last
 
 
 def balance(bed, before, after):

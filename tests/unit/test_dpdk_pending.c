@@ -156,6 +156,21 @@ static void test_dpdk_pending__equals_a_list_with_times(void **unused) {
     dp_pending_free(f);
 }
 
+static void test_dpdk_pending__memory_of_the_caller_outlives_it(void **unused) {
+    (void)unused;
+    void *memory = aligned_alloc(128, dp_pending_bytes());
+    assert_non_null(memory);
+    memset(memory, 0, dp_pending_bytes());
+    for (uint64_t now = 5000; now < 10000; now += 2000) { /* each time a process of its own */
+        struct dp_pending *f = dp_pending_new(7);
+        dp_pending_use(f, memory);
+        assert_int_equal(get(f, UINT64_C(0x123456789), now), now == 5000 ? NOBODY : 12);
+        dp_pending_put(f, UINT64_C(0x123456789), 12, now);
+        dp_pending_free(f);
+    }
+    free(memory);
+}
+
 /* ---- fragments ---- */
 
 static struct dp_packet datagram(uint32_t i) {
@@ -238,6 +253,7 @@ int main(void) {
         cmocka_unit_test(test_dpdk_pending__knows_nobody_whom_it_did_not_see),
         cmocka_unit_test(test_dpdk_pending__every_bit_of_the_hash_counts),
         cmocka_unit_test(test_dpdk_pending__equals_a_list_with_times),
+        cmocka_unit_test(test_dpdk_pending__memory_of_the_caller_outlives_it),
         cmocka_unit_test(test_dpdk_fragments__follow_the_first_for_a_second),
         cmocka_unit_test(test_dpdk_fragments__are_told_apart_by_all_of_their_name),
         cmocka_unit_test(test_dpdk_fragments__many_overwrite_the_oldest),

@@ -158,20 +158,25 @@ static __attribute__((noinline)) bool grow_younger(struct express *e, const stru
 }
 
 /* A flow that lives, of a shard that lives. @return NULL: the long way */
-INLINE const struct dp_rewrite *way_of(struct express *e, const struct choice *from, unsigned i, const struct found *at,
-                                       unsigned k, bool six) {
+INLINE const struct dp_rewrite *shard_of(struct express *e, const struct choice *from, const struct found *at,
+                                         unsigned k, bool six) {
     uint32_t value = at->value[k], backend = dp_flow_backend(value);
     if (backend >= from->count)
         return NULL;
     uint32_t is = from->backends[backend].flow | from->now;
-    if (value != is && !grow_younger(e, at, k, is, six))
-        return NULL;
-    const struct dp_rewrite *r = &from->backends[backend].rewrite;
-    if (r->quick == DP_QUICK_L2)
-        return r;
-    bool fits =
-        r->quick == DP_QUICK_VXLAN && ip_length_of(e->b->frame[i], six) <= r->mtu && e->b->room[i] >= DP_VXLAN_BYTES;
-    return fits ? r : NULL;
+    return value == is || grow_younger(e, at, k, is, six) ? &from->backends[backend].rewrite : NULL;
+}
+
+INLINE bool fits_tunnel(const struct dp_burst *b, unsigned i, const struct dp_rewrite *r, bool six) {
+    return ip_length_of(b->frame[i], six) <= r->mtu && b->room[i] >= DP_VXLAN_BYTES;
+}
+
+/* ... by a way that is short. */
+static const struct dp_rewrite *way_of(struct express *e, const struct choice *from, unsigned i, const struct found *at,
+                                       unsigned k, bool six) {
+    const struct dp_rewrite *r = shard_of(e, from, at, k, six);
+    bool short_way = r && (r->quick == DP_QUICK_L2 || (r->quick == DP_QUICK_VXLAN && fits_tunnel(e->b, i, r, six)));
+    return short_way ? r : NULL;
 }
 
 /* @return length of what leaves */
@@ -217,19 +222,20 @@ INLINE unsigned together(struct express *e, const struct sought *f, unsigned k, 
                          bool vxlan) {
     struct dp_burst *b = e->b;
     const struct choice from = {e->s->backends, e->s->backend_count, at->now};
-    const struct dp_rewrite *r = way_of(e, &from, f->at[k], at, k, six);
+    const struct dp_rewrite *r = shard_of(e, &from, at, k, six); /* of this way: who calls has seen to it */
     const unsigned begin = k, end = f->count;
     const uint16_t front = front_of(f, k, six), port = r->port;
-    const uint8_t quick = r->quick;
+    const uint8_t quick = vxlan ? DP_QUICK_VXLAN : DP_QUICK_L2;
     uint64_t bytes = 0, sent = 0, left = 0;
     for (; k < end && front_of(f, k, six) == front; k++) {
         unsigned i = f->at[k];
-        if (!(r = way_of(e, &from, i, at, k, six))) {
+        r = shard_of(e, &from, at, k, six);
+        if (r && (r->port != port || r->quick != quick))
+            break;
+        if (!r || (vxlan && !fits_tunnel(b, i, r, six))) {
             left |= UINT64_C(1) << i;
             continue;
         }
-        if (r->port != port || r->quick != quick)
-            break;
         uint32_t length = b->length[i], leaves = leave(b->frame[i], length, r, at->hash[k], six, vxlan);
         if (vxlan)
             b->length[i] = leaves;

@@ -100,7 +100,7 @@ static bool turn(struct express *e, const uint8_t *f, uint32_t length) {
          ip6 = length >= ETHER && f[12] == 0x86 && f[13] == 0xdd;
     bool arp = length >= ETHER && f[12] == 0x08 && f[13] == 0x06;
     struct run other;
-    bool same = ip6 == e->run.six && e->run.way != WAY_NONE && length >= (ip6 ? IP6_LEAST : IP4_LEAST);
+    bool same = e->run.way != WAY_NONE && ip6 == e->run.six && length >= (ip6 ? IP6_LEAST : IP4_LEAST);
     if (same && !(ip6 ? differs6(&e->run, f) || torn6(f, length) : differs4(&e->run, f) || torn4(f, length)))
         return false; /* its way is the long one */
     if ((!ip4 && !ip6) || !want_of(f, length, ip6, &other)) {
@@ -284,7 +284,7 @@ uint64_t dp_express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_
     struct express e;
     e.w = w, e.s = s, e.b = b, e.now_ms = now_ms, e.rest = 0;
     e.opens[0] = e.opens[1] = false;
-    e.run.way = WAY_NONE, e.run.done = e.run.bytes = 0;
+    e.run.way = WAY_NONE, e.run.six = false, e.run.done = e.run.bytes = 0;
     e.four.count = e.six.count = 0;
     b->whole = false;
     for (unsigned i = 0; i < b->count;) {

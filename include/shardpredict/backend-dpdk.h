@@ -198,7 +198,7 @@ struct spr_dpdk_names {
     const char *(*backend)(void *user, int32_t vm, uint64_t shard);          /**< backend of a shard; NULL = cannot be reached from here */
     void *user;                                                              /**< theirs */
 };
-/** Takes whole snapshots of routes. Config: struct spr_dpdk_names. Steps inside publish and collect. */
+/** Takes whole snapshots of routes; a promoted shard has its primary's place as long as a snapshot says so. Config: struct spr_dpdk_names. Steps inside publish and collect. */
 SPR_API const struct spr_router_ops *spr_dpdk_router(void);
 
 #ifdef __cplusplus

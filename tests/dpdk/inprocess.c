@@ -318,6 +318,80 @@ static void dead_shard_hands_its_flows_over(void **state) {
     spr_dpdk_close(r);
 }
 
+static const char *service_of(void *user, int32_t vm) {
+    (void)user;
+    return vm == 0 ? "web" : NULL;
+}
+static const char *backend_of(void *user, int32_t vm, uint64_t shard) {
+    (void)user, (void)vm;
+    return shard == 1 || shard == 2 ? names[shard] : NULL;
+}
+
+static void publish(spr_dpdk *r, void *steered, int promoted, double weight, int dead) {
+    const struct spr_router_ops *ops = spr_dpdk_router();
+    struct spr_route_target targets[3] = {
+        {.size = sizeof targets[0], .shard = 1, .weight = weight},
+        {.size = sizeof targets[0], .shard = 9}, /* cannot be reached from here */
+        {.size = sizeof targets[0], .shard = 2, .draining = 1, .dead = dead},
+    };
+    struct spr_route_service s = {.size = sizeof s,
+                                  .route = {.size = sizeof s.route,
+                                            .id = "vm",
+                                            .target_count = 2,
+                                            .drain_count = 1,
+                                            .spill = weight,
+                                            .spill_at_most = 1,
+                                            .promoted = promoted},
+                                  .targets = targets};
+    struct spr_router_completion c = {.size = sizeof c};
+    spr_routes *routes = NULL;
+    spr_ticket ticket = 0;
+    size_t n = 0;
+    if (spr_routes_from(ctx, &s, 1, NULL, &routes) < 0)
+        fail_msg("%s", said());
+    assert_int_equal(ops->publish(steered, routes, (struct spr_time){0, 0}, INT64_MAX, &ticket), SPR_OK);
+    spr_routes_unref(routes);
+    spr_dpdk_poll(r, 0);
+    assert_int_equal(ops->collect(steered, (struct spr_time){0, 0}, &c, 1, &n), SPR_OK);
+    if (n != 1 || c.ticket != ticket || c.outcome != SPR_DONE)
+        fail_msg("%zu completions: %s", n, c.text ? c.text : "");
+}
+
+static void promoted_shard_has_the_primarys_place(void **state) {
+    (void)state;
+    const struct spr_router_ops *ops = spr_dpdk_router();
+    spr_dpdk *r = open_router(NULL);
+    struct spr_dpdk_names by = {.size = sizeof by, .router = r, .service = service_of, .backend = backend_of};
+    struct spr_env env = {.size = sizeof env, .context = ctx};
+    void *steered = NULL;
+    describe(r);
+    spill(r, 0, 1);
+    commit(r);
+    assert_int_equal(through(r, 7000, 2), 0x12);
+    assert_int_equal(through(r, 7000, 16), 0x12);
+    assert_int_equal(ops->open(&env, &by, &steered), SPR_OK);
+    publish(r, steered, 0, 0, 0);
+    assert_int_equal(through(r, 7001, 2), 0x10);
+    publish(r, steered, 1, 0, 0); /* the primary is dead: its flows and all new ones */
+    assert_int_equal(through(r, 7001, 16), 0x11);
+    assert_int_equal(through(r, 7002, 2), 0x11);
+    assert_int_equal(through(r, 7000, 16), 0x12); /* one of a shard that drains stays */
+    publish(r, steered, 1, 0.5, 0);
+    for (uint16_t port = 7100; port < 7140; port++)
+        assert_int_equal(through(r, port, 2), 0x11);
+    assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+    assert_int_equal(spr_dpdk_backend_remove(r, "web-s1"), SPR_E_BUSY);
+    spr_dpdk_revert(r);
+    publish(r, steered, 2, 0, 0); /* the one that was promoted cannot be reached from here */
+    assert_int_equal(through(r, 7003, 2), 0x10);
+    publish(r, steered, 0, 0, 1); /* the one that drains died: by the policy, to the primary */
+    assert_int_equal(through(r, 7000, 16), 0x10);
+    assert_int_equal(through(r, 7002, 16), 0x10);
+    balance(r);
+    ops->close(steered);
+    spr_dpdk_close(r);
+}
+
 static int count(void *user, const struct spr_dpdk_flow *f) {
     assert_string_equal(f->service, "web");
     assert_string_equal(f->source, "203.0.113.7");
@@ -425,6 +499,7 @@ int main(void) {
         cmocka_unit_test_setup(frame_of_no_service_goes_on_or_is_counted, begin),
         cmocka_unit_test_setup(wrong_changes_leave_everything_as_it_was, begin),
         cmocka_unit_test_setup(dead_shard_hands_its_flows_over, begin),
+        cmocka_unit_test_setup(promoted_shard_has_the_primarys_place, begin),
         cmocka_unit_test_setup(flows_counters_and_captures_can_be_read, begin),
         cmocka_unit_test_setup(restart_keeps_flows, begin),
     };

@@ -275,7 +275,7 @@ int dp_config_backend_remove(struct dp_config *c, const char *name, struct dp_wh
     if (!b)
         return fail(why, SPR_E_NOT_FOUND, "there is no backend '%s'", name ? name : "");
     for (uint32_t i = 0; i < c->service_count; i++) {
-        bool uses = c->services[i].primary == b->index;
+        bool uses = c->services[i].primary == b->index || c->services[i].promoted == b->index;
         for (uint16_t k = 0; k < c->services[i].target_count; k++)
             uses |= c->services[i].targets[k].backend == b->index &&
                     (c->services[i].targets[k].goal > 0 || c->services[i].targets[k].most > 0);
@@ -379,6 +379,18 @@ int dp_config_service_remove(struct dp_config *c, const char *name, struct dp_wh
         return fail(why, SPR_E_NOT_FOUND, "there is no service '%s'", name ? name : "");
     free(s->targets);
     *s = c->services[--c->service_count];
+    return SPR_OK;
+}
+
+int dp_config_promote(struct dp_config *c, const char *service, const char *backend, struct dp_why *why) {
+    struct dp_conf_service *s = dp_config_find_service(c, service);
+    const struct dp_conf_backend *b = backend ? dp_config_find_backend(c, backend) : NULL;
+    if (!s)
+        return fail(why, SPR_E_NOT_FOUND, "there is no service '%s'", service ? service : "");
+    if (backend && !b)
+        return fail(why, SPR_E_NOT_FOUND, "service '%s': '%s', which takes its primary's place, is no backend", service,
+                    backend);
+    s->promoted = b ? b->index : 0;
     return SPR_OK;
 }
 
@@ -577,7 +589,7 @@ static int make_rows(const struct dp_config *c, const struct dp_conf_service *s,
 static void describe(const struct dp_conf_service *s, struct dp_service_spec *to) {
     *to = (struct dp_service_spec){.at = s->at,
                                    .front = s->front,
-                                   .primary = s->primary,
+                                   .primary = s->promoted ? s->promoted : s->primary,
                                    .dead = s->dead,
                                    .quic = s->quic,
                                    .miss_by_table = s->pair,
@@ -607,8 +619,8 @@ static int fill(const struct dp_config *c, const struct dp_directory *d, struct 
     }
     for (uint32_t i = 0; i < c->service_count; i++) {
         const struct dp_conf_service *s = &c->services[i];
-        const char *primary = dp_config_backend_name(c, s->primary);
         describe(s, &m->services[i]);
+        const char *primary = dp_config_backend_name(c, m->services[i].primary);
         if (primary && !dp_config_find_backend(c, primary)->alive)
             m->services[i].primary = 0;
         if (!(dp_config_share(s) > 0))

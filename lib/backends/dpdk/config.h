@@ -45,6 +45,7 @@ struct dp_conf_service {
     uint64_t learn_until_ms, flows_most;
     uint32_t idle_s;
     uint16_t front, primary, target_count;
+    uint16_t promoted; /* the shard that has a dead primary's place; 0 = none */
     uint8_t dead;
     bool quic, pair, host, spilling; /* spilling: new flows may go to shards, or spilled ones are left */
 };
@@ -80,6 +81,8 @@ int dp_config_spill(struct dp_config *c, const char *service, const char *const 
                     size_t count, double ramp_per_s, struct dp_why *why);
 int dp_config_spike(struct dp_config *c, const char *service, const char *const *backends, const double *weights,
                     size_t count, struct dp_why *why);
+/* `backend` takes the place of the service's primary, NULL = nobody does. */
+int dp_config_promote(struct dp_config *c, const char *service, const char *backend, struct dp_why *why);
 int dp_config_drain(struct dp_config *c, const char *backend, double deadline_s, uint64_t now_ms, struct dp_why *why);
 int dp_config_alive(struct dp_config *c, struct dp_directory *d, const char *backend, bool alive, struct dp_why *why);
 

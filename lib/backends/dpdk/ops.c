@@ -53,27 +53,39 @@ static const char *service_name(const struct steered *s, const struct spr_route 
     return s->names.service ? s->names.service(s->names.user, route->vm) : route->id;
 }
 
+/* NULL: the primary has its place itself, or the shard that took it cannot be reached from here. */
+static int promote(struct steered *s, const char *service, const char *backend) {
+    struct dp_why why = {""};
+    int rc = dp_config_promote(&s->names.router->draft, service, backend, &why);
+    return rc < 0 ? dp_fail(s->names.router, rc, &why) : SPR_OK;
+}
+
 static int spill(struct steered *s, const spr_routes *routes, int32_t index, const struct spr_route *route) {
     const char *backends[DP_TARGETS_MOST];
     double weights[DP_TARGETS_MOST];
     size_t n = 0;
-    const char *service = service_name(s, route);
+    int rc;
+    const char *service = service_name(s, route), *promoted = NULL;
     if (!service)
         return SPR_OK; /* not one of this router's */
-    for (int32_t t = 0; t < route->target_count && n < DP_TARGETS_MOST; t++) {
+    for (int32_t t = 0; t < route->target_count + route->drain_count && n < DP_TARGETS_MOST; t++) {
         struct spr_route_target target = {.size = sizeof target};
-        int rc = spr_routes_target(routes, index, t, &target);
+        rc = spr_routes_target(routes, index, t, &target);
         if (rc < 0)
             return rc;
-        backends[n] = s->names.backend(s->names.user, route->vm, target.shard);
+        const char *backend = s->names.backend(s->names.user, route->vm, target.shard);
+        if (!backend)
+            continue;
+        if ((rc = spr_dpdk_alive(s->names.router, backend, !target.dead)) < 0)
+            return rc;
+        if (t + 1 == route->promoted)
+            promoted = backend;
+        backends[n] = backend;
         weights[n] = target.weight;
-        if (backends[n])
-            rc = spr_dpdk_alive(s->names.router, backends[n], !target.dead);
-        if (rc < 0)
-            return rc;
-        n += backends[n] != NULL;
+        n += t < route->target_count; /* draining ones have no share */
     }
-    return spr_dpdk_spill_set(s->names.router, service, backends, weights, n, route->ramp_per_s);
+    rc = promote(s, service, promoted);
+    return rc < 0 ? rc : spr_dpdk_spill_set(s->names.router, service, backends, weights, n, route->ramp_per_s);
 }
 
 static int32_t index_of(const spr_routes *routes, int32_t vm, struct spr_route *out) {
@@ -96,7 +108,10 @@ static int apply(struct steered *s, spr_routes *routes) {
         if (spr_routes_get(s->routes, i, &route) < 0 || index_of(routes, route.vm, &other) >= 0)
             continue;
         const char *service = service_name(s, &route);
-        if (service)
+        if (!service)
+            continue;
+        rc = promote(s, service, NULL);
+        if (rc >= 0)
             rc = spr_dpdk_spill_set(s->names.router, service, NULL, NULL, 0, route.ramp_per_s);
     }
     return rc;

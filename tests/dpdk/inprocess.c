@@ -308,8 +308,21 @@ static void dead_shard_hands_its_flows_over(void **state) {
     assert_int_equal(through(r, 3000, 16), 0x11);
     assert_int_equal(spr_dpdk_begin(r), SPR_OK);
     assert_int_equal(spr_dpdk_alive(r, "web-s1", 0), SPR_OK);
+    spr_dpdk_revert(r); /* it did not die after all */
+    assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+    commit(r);
+    assert_int_equal(through(r, 3000, 16), 0x11);
+    assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+    assert_int_equal(spr_dpdk_alive(r, "web-s1", 0), SPR_OK);
+    assert_int_equal(spr_dpdk_alive(r, "web-s1", 1), SPR_OK); /* it came back within the change, and knows nothing */
     commit(r);
     assert_int_equal(through(r, 3000, 16), 0x10);
+    assert_int_equal(through(r, 3002, 2), 0x11); /* new ones it takes */
+    assert_int_equal(through(r, 3002, 16), 0x11);
+    assert_int_equal(spr_dpdk_begin(r), SPR_OK);
+    assert_int_equal(spr_dpdk_alive(r, "web-s1", 0), SPR_OK);
+    commit(r);
+    assert_int_equal(through(r, 3002, 16), 0x10);
     assert_int_equal(through(r, 3001, 2), 0x10);
     assert_int_equal(spr_dpdk_begin(r), SPR_OK);
     assert_int_equal(spr_dpdk_backend_remove(r, "web"), SPR_E_BUSY);

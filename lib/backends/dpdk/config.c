@@ -308,14 +308,20 @@ int dp_config_drain(struct dp_config *c, const char *backend, double deadline_s,
 }
 
 /* A dead backend's flows are nobody's: one that comes back does not know them. */
-int dp_config_alive(struct dp_config *c, struct dp_directory *d, const char *backend, bool alive, struct dp_why *why) {
+int dp_config_alive(struct dp_config *c, const char *backend, bool alive, struct dp_why *why) {
     struct dp_conf_backend *b = dp_config_find_backend(c, backend);
     if (!b)
         return fail(why, SPR_E_NOT_FOUND, "there is no backend '%s'", backend ? backend : "");
-    if (b->alive && !alive)
-        d->generation[b->index]++;
+    b->died |= b->alive && !alive;
     b->alive = alive;
     return SPR_OK;
+}
+
+void dp_config_settle(struct dp_config *c, struct dp_directory *d) {
+    for (uint32_t i = 0; i < c->backend_count; i++) {
+        d->generation[c->backends[i].index] += c->backends[i].died;
+        c->backends[i].died = false;
+    }
 }
 
 /* ---- services ---- */
@@ -614,7 +620,7 @@ static int fill(const struct dp_config *c, const struct dp_directory *d, struct 
         m->backends[i] = (struct dp_backend_spec){.path = b->path,
                                                   .index = b->index,
                                                   .alive = b->alive,
-                                                  .generation = d->generation[b->index],
+                                                  .generation = (uint8_t)(d->generation[b->index] + b->died),
                                                   .deadline_ms = b->deadline_ms};
     }
     for (uint32_t i = 0; i < c->service_count; i++) {

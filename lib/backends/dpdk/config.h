@@ -30,6 +30,7 @@ struct dp_conf_backend {
     uint64_t deadline_ms;
     uint16_t index;
     bool alive, draining;
+    bool died; /* in this change: its generation ends when the change comes into force */
 };
 struct dp_target {
     uint16_t backend;
@@ -84,7 +85,9 @@ int dp_config_spike(struct dp_config *c, const char *service, const char *const 
 /* `backend` takes the place of the service's primary, NULL = nobody does. */
 int dp_config_promote(struct dp_config *c, const char *service, const char *backend, struct dp_why *why);
 int dp_config_drain(struct dp_config *c, const char *backend, double deadline_s, uint64_t now_ms, struct dp_why *why);
-int dp_config_alive(struct dp_config *c, struct dp_directory *d, const char *backend, bool alive, struct dp_why *why);
+int dp_config_alive(struct dp_config *c, const char *backend, bool alive, struct dp_why *why);
+/* It is in force: those that died in it never get their old flows again. */
+void dp_config_settle(struct dp_config *c, struct dp_directory *d);
 
 struct dp_conf_service *dp_config_find_service(const struct dp_config *c, const char *name);
 struct dp_conf_backend *dp_config_find_backend(const struct dp_config *c, const char *name);

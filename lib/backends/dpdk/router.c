@@ -276,7 +276,7 @@ int spr_dpdk_drain(spr_dpdk *r, const char *backend, double deadline_s) {
 int spr_dpdk_alive(spr_dpdk *r, const char *backend, int alive) {
     if (!r)
         return SPR_E_ARG;
-    CHANGE(dp_config_alive(&r->draft, r->directory, backend, alive != 0, &why));
+    CHANGE(dp_config_alive(&r->draft, backend, alive != 0, &why));
 }
 
 int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation) {
@@ -293,6 +293,7 @@ int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation) {
     rc = dp_router_publish(r, &r->draft);
     if (rc < 0)
         return rc;
+    dp_config_settle(&r->draft, r->directory);
     dp_config_free(&r->config);
     r->config = r->draft;
     r->draft = (struct dp_config){0};

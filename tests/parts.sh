@@ -99,6 +99,7 @@ part_install() {
 #include <shardpredict/backend-libvirt.h>
 #include <shardpredict/backend-sim.h>
 #include <shardpredict/backend-dpdk.h>
+#include <shardpredict/backend-router.h>
 #include <shardpredict/backend-sriov.h>
 int main() { return spr_version_number() != SPR_VERSION_MAJOR * 1000000 + SPR_VERSION_MINOR * 1000 + SPR_VERSION_PATCH; }' \
         >"$build/stranger.cc"
@@ -123,7 +124,8 @@ part_abi() {
     plain || return 1
     CC=clang configure "$build/clang" --prefix=/usr -Dwerror=true -Ddebug=true -Dtests=false && build_in "$build/clang" || return 1
     for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
-        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk; do
+        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk \
+        backends/router/libshardpredict-router; do
         abi_same "$build/clang/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
     done
     old=$(git -c safe.directory='*' tag --list 'v*' --sort=-v:refname 2>/dev/null | head -1)
@@ -134,7 +136,8 @@ part_abi() {
         [ -e "$build/old/build.ninja" ] || meson setup "$build/old" "$build/old-source" -Ddebug=true -Dtests=false || return 1
         build_in "$build/old" || return 1
         for lib in libshardpredict io/libshardpredict-io backends/sim/libshardpredict-sim backends/gsl/libshardpredict-gsl \
-        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk; do
+        backends/libvirt/libshardpredict-libvirt backends/sriov/libshardpredict-sriov backends/dpdk/libshardpredict-dpdk \
+        backends/router/libshardpredict-router; do
             abi_same "$build/old/lib/$lib.so" "$build/plain/lib/$lib.so" || code=1
         done
     fi

@@ -12,7 +12,7 @@ NM, READELF = sys.argv[1:3]
 LIBS = dict(a.split("=", 1) for a in sys.argv[3:])
 MAPS = {"core": "lib/shardpredict.map", "io": "lib/io/shardpredict-io.map", "sim": "lib/backends/sim/shardpredict-sim.map",
         "gsl": "lib/backends/gsl/shardpredict-gsl.map", "libvirt": "lib/backends/libvirt/shardpredict-libvirt.map",
-        "dpdk": "lib/backends/dpdk/shardpredict-dpdk.map",
+        "dpdk": "lib/backends/dpdk/shardpredict-dpdk.map", "router": "lib/backends/router/shardpredict-router.map",
         "sriov": "lib/backends/sriov/shardpredict-sriov.map"}
 # libvirt's event loop and libcurl are set up once a process, whoever runs them.
 # Which instructions the processor has is the same for everybody in the process.
@@ -23,6 +23,7 @@ ALLOWED = {"core": LIBC, "sim": LIBC, "io": LIBC | {"libjansson.so.4", "libz.so.
            "gsl": LIBC | {"libgsl.so.27", "libgsl.so.28", "libgslcblas.so.0"},
            "libvirt": LIBC | {"libvirt.so.0", "libxml2.so.2", "libcurl-gnutls.so.4", "libcurl.so.4"},
            "dpdk": LIBC | {f"librte_{n}.so.23" for n in ("eal", "ethdev", "mbuf", "mempool", "rcu", "ring")},
+           "router": LIBC | {"libjansson.so.4"},
            "sriov": LIBC | {"libnl-3.so.200", "libnl-route-3.so.200"}}
 
 

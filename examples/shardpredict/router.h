@@ -90,6 +90,7 @@ enum router_command {
     ROUTER_SPIKE_SET,
     ROUTER_DRAIN,
     ROUTER_ALIVE,
+    ROUTER_PROMOTE,
     ROUTER_COMMANDS
 };
 struct router_arguments { /* of the commands that have no struct of their own */
@@ -120,7 +121,7 @@ json_t *router_config_read(spr_context *ctx, const char *path);
 #define ROUTER_DOOR(X)                                                                                                 \
     X(open)                                                                                                            \
     X(close) X(begin) X(backend_set) X(backend_remove) X(service_set) X(service_remove) X(spill_set) X(spike_set)      \
-        X(drain) X(alive) X(revert) X(commit) X(switched) X(step) X(start) X(stop) X(service_stats) X(counter_count)   \
+        X(drain) X(alive) X(promote) X(revert) X(commit) X(switched) X(step) X(start) X(stop) X(service_stats) X(counter_count)   \
             X(counter_name) X(counter) X(metrics) X(text_free) X(busy) X(flows) X(capture)
 struct router_door {
     void *library;

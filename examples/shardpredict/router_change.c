@@ -56,6 +56,7 @@ static int set_service(struct router *r, json_t *said) {
         json_object_del(copy, "cmd");
         json_object_set(copy, "spill", part(part(part(r->draft, "services"), s.name), "spill"));
         json_object_set(copy, "spike", part(part(part(r->draft, "services"), s.name), "spike"));
+        json_object_set(copy, "promoted", part(part(part(r->draft, "services"), s.name), "promoted"));
         json_object_set_new(part(r->draft, "services"), s.name, copy);
     }
     return rc;
@@ -126,6 +127,16 @@ static int set_alive(struct router *r, const struct router_arguments *a) {
     return rc;
 }
 
+static int promote(struct router *r, const struct router_arguments *a) {
+    int rc = r->door.promote(r->plane, a->service, a->backend);
+    json_t *service = rc >= 0 ? part(part(r->draft, "services"), a->service) : NULL;
+    if (service && a->backend)
+        json_object_set_new(service, "promoted", json_string(a->backend));
+    else if (service)
+        json_object_del(service, "promoted");
+    return rc;
+}
+
 /* Spills of a backend that is gone name it no more. */
 static int remove_backend(struct router *r, const char *backend) {
     int rc = r->door.backend_remove(r->plane, backend);
@@ -164,6 +175,8 @@ static int one(struct router *r, const struct router_request *q) {
         return remove_service(r, q->arguments.name);
     case ROUTER_DRAIN:
         return drain(r, &q->arguments);
+    case ROUTER_PROMOTE:
+        return promote(r, &q->arguments);
     default:
         return set_alive(r, &q->arguments);
     }

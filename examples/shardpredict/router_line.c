@@ -24,11 +24,13 @@ static const struct router_field name_rows[] = {LABEL(name)},
                                  switched_rows[] = {{"generation", ROUTER_COUNT, true, AT(generation), 0, 9e15, NULL}},
                                  drain_rows[] = {LABEL(backend),
                                                  {"deadline_s", ROUTER_NUMBER, false, AT(deadline_s), 0, 1e9, NULL}},
+                                 promote_rows[] = {LABEL(service),
+                                                   {"backend", ROUTER_TEXT, false, AT(backend), 1, 31, NULL}},
                                  alive_rows[] = {LABEL(backend), {"alive", ROUTER_FLAG, true, AT(alive), 0, 0, NULL}};
 static const struct router_fields no_fields = {"the request", NULL, 0}, name_fields = ROWS(name_rows),
                                   flows_fields = ROWS(flows_rows), capture_fields = ROWS(capture_rows),
                                   switched_fields = ROWS(switched_rows), drain_fields = ROWS(drain_rows),
-                                  alive_fields = ROWS(alive_rows);
+                                  alive_fields = ROWS(alive_rows), promote_fields = ROWS(promote_rows);
 
 static const struct {
     const char *name;
@@ -53,6 +55,7 @@ static const struct {
     [ROUTER_SPIKE_SET] = {"spike_set", &router_spike_fields, true},
     [ROUTER_DRAIN] = {"drain", &drain_fields, false},
     [ROUTER_ALIVE] = {"alive", &alive_fields, false},
+    [ROUTER_PROMOTE] = {"promote", &promote_fields, false},
 };
 
 const char *router_command_name(int command) {

@@ -114,6 +114,11 @@ SPR_API int spr_dpdk_spike_set(spr_dpdk *r, const char *service, const char *con
 SPR_API int spr_dpdk_drain(spr_dpdk *r, const char *backend, double deadline_s);
 /** A backend is dead (0) or lives (1): its flows go by their service's policy from the commit on. */
 SPR_API int spr_dpdk_alive(spr_dpdk *r, const char *backend, int alive);
+/**
+ * A service's primary is dead and a backend has its place: what would go to the primary goes there. NULL: the primary has its
+ * place again. @return SPR_E_NOT_FOUND
+ */
+SPR_API int spr_dpdk_promote(spr_dpdk *r, const char *service, const char *backend);
 /** Forget the change. */
 SPR_API void spr_dpdk_revert(spr_dpdk *r);
 /**

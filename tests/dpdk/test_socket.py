@@ -143,7 +143,7 @@ def conversation(path, work):
                           ("backend_set", {"name": "new", "action": "dnat", "port": 0, "mac": "02:00:00:00:00:09", "address": "192.0.2.9", "service_port": 8443}),
                           ("service_set", {"name": "other", "address": "2001:db8::7", "protocol": "udp", "port": 53, "primary": "web", "learn_s": 1.5}),
                           ("spill_set", {"service": "other", "weights": {"web-shard-1": 0.25}}), ("spike_set", {"service": "other", "weights": {"web-shard-1": 0.5}}), ("commit", {}),
-                          ("drain", {"backend": "web-shard-1", "deadline_s": 5}), ("alive", {"backend": "web-shard-2", "alive": False})):
+                          ("drain", {"backend": "web-shard-1", "deadline_s": 5}), ("promote", {"service": "other", "backend": "web-shard-2"}), ("promote", {"service": "web", "backend": "new"}), ("promote", {"service": "web"}), ("alive", {"backend": "web-shard-2", "alive": False})):
         a = c.ask(command, **more)
         said[command] = a
         check(f"{command} {json.dumps(more)[:60]}: request and answer fit the schema", request(dict(cmd=command, **more)) and answer(a) and "error" not in a, a)
@@ -153,6 +153,8 @@ def conversation(path, work):
     services, backends = ({x["name"]: x for x in c.ask(k)[k]} for k in ("services", "backends"))
     check("what was committed is listed", services["other"]["learn_s"] == 1.5 and backends["new"]["service_port"] == 8443, (services, backends))
     check("a drained backend has no share left", services["other"]["spill"]["weights"] == {"web-shard-1": 0}, services["other"])
+    check("a promoted one has its primary's place until it is taken back", services["other"]["promoted"] == "web-shard-2" and "promoted" not in services["web"], services)
+    check("and stays as long", "error" in c.ask("backend_remove", name="web-shard-2"))
     check("a dead one is listed as dead", [backends[k]["alive"] for k in ("web", "web-shard-2")] == [True, False], backends)
     until, ok = time.monotonic() + 20, False
     while not ok and time.monotonic() < until:
@@ -167,11 +169,11 @@ def refusals(path):
               {"cmd": "backend_set", "name": "x", "action": "l2", "port": 16}, {"cmd": "backend_set", "name": "x" * 32, "action": "l2"},
               {"cmd": "service_set", "name": "x", "address": "1.2.3.4", "protocol": "icmp", "port": 1, "primary": "web"},
               {"cmd": "spill_set", "service": "web", "weights": {"web": 1.5}}, {"cmd": "spill_set", "service": "web", "weights": {"web": "1"}},
-              {"cmd": "flows", "limit": 0}, {"cmd": "drain", "backend": "web", "deadline_s": -1}):
+              {"cmd": "flows", "limit": 0}, {"cmd": "promote", "backend": "web"}, {"cmd": "drain", "backend": "web", "deadline_s": -1}):
         a = c.line(json.dumps(v).encode())
         check(f"schema and router refuse {json.dumps(v)[:60]}", not request(v) and set(a) == {"error"} and answer(a), a)
     for v in ({"cmd": "commit"}, {"cmd": "revert"}, {"cmd": "alive", "backend": "nobody", "alive": True}, {"cmd": "backend_remove", "name": "web"},
-              {"cmd": "service_remove", "name": "nobody"}, {"cmd": "spill_set", "service": "nobody", "weights": {}},
+              {"cmd": "service_remove", "name": "nobody"}, {"cmd": "promote", "service": "nobody"}, {"cmd": "promote", "service": "web", "backend": "nobody"}, {"cmd": "spill_set", "service": "nobody", "weights": {}},
               {"cmd": "spill_set", "service": "web", "weights": {"web-shard-1": 0.7, "web-shard-2": 0.7}},
               {"cmd": "flows", "service": "nobody"}, {"cmd": "flows", "source": "300.1.1.1"}, {"cmd": "capture", "file": "relative"}, {"cmd": "capture", "file": "/no/such/place"}):
         a = c.line(json.dumps(v).encode())

@@ -53,13 +53,6 @@ static const char *service_name(const struct steered *s, const struct spr_route 
     return s->names.service ? s->names.service(s->names.user, route->vm) : route->id;
 }
 
-/* NULL: the primary has its place itself, or the shard that took it cannot be reached from here. */
-static int promote(struct steered *s, const char *service, const char *backend) {
-    struct dp_why why = {""};
-    int rc = dp_config_promote(&s->names.router->draft, service, backend, &why);
-    return rc < 0 ? dp_fail(s->names.router, rc, &why) : SPR_OK;
-}
-
 static int spill(struct steered *s, const spr_routes *routes, int32_t index, const struct spr_route *route) {
     const char *backends[DP_TARGETS_MOST];
     double weights[DP_TARGETS_MOST];
@@ -84,7 +77,7 @@ static int spill(struct steered *s, const spr_routes *routes, int32_t index, con
         weights[n] = target.weight;
         n += t < route->target_count; /* draining ones have no share */
     }
-    rc = promote(s, service, promoted);
+    rc = spr_dpdk_promote(s->names.router, service, promoted);
     return rc < 0 ? rc : spr_dpdk_spill_set(s->names.router, service, backends, weights, n, route->ramp_per_s);
 }
 
@@ -110,7 +103,7 @@ static int apply(struct steered *s, spr_routes *routes) {
         const char *service = service_name(s, &route);
         if (!service)
             continue;
-        rc = promote(s, service, NULL);
+        rc = spr_dpdk_promote(s->names.router, service, NULL);
         if (rc >= 0)
             rc = spr_dpdk_spill_set(s->names.router, service, NULL, NULL, 0, route.ramp_per_s);
     }

@@ -279,6 +279,12 @@ int spr_dpdk_alive(spr_dpdk *r, const char *backend, int alive) {
     CHANGE(dp_config_alive(&r->draft, backend, alive != 0, &why));
 }
 
+int spr_dpdk_promote(spr_dpdk *r, const char *service, const char *backend) {
+    if (!r || !service)
+        return SPR_E_ARG;
+    CHANGE(dp_config_promote(&r->draft, service, backend, &why));
+}
+
 int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation) {
     (void)now; /* lcores go by the processor's clock, and so do deadlines that they read */
     if (!r)

@@ -172,6 +172,7 @@ static void snapshot_is_one_change(void **unused) {
     assert_string_equal(past, "{\"cmd\":\"begin\"}\n"
                               "{\"cmd\":\"alive\",\"backend\":\"web-1\",\"alive\":true}\n"
                               "{\"cmd\":\"alive\",\"backend\":\"web-2\",\"alive\":true}\n"
+                              "{\"cmd\":\"promote\",\"service\":\"web\"}\n"
                               "{\"cmd\":\"spill_set\",\"service\":\"web\",\"weights\":{\"web-1\":0.25,\"web-2\":0.25},"
                               "\"ramp_per_s\":0.0}\n"
                               "{\"cmd\":\"commit\"}\n"
@@ -185,10 +186,45 @@ static void snapshot_is_one_change(void **unused) {
     end(state);
 }
 
+static void promotion_and_deaths_are_told(void **unused) {
+    (void)unused;
+    void *state = begin();
+    struct spr_route_target targets[] = {{.size = sizeof targets[0], .shard = 1, .weight = 0.5},
+                                         {.size = sizeof targets[0], .shard = 9, .weight = 0.25},
+                                         {.size = sizeof targets[0], .shard = 2, .draining = 1, .dead = 1}};
+    struct spr_route_service s = {.size = sizeof s,
+                                  .route = {.size = sizeof s.route,
+                                            .target_count = 2,
+                                            .drain_count = 1,
+                                            .spill = 0.75,
+                                            .spill_at_most = 1,
+                                            .ramp_per_s = 0.125,
+                                            .promoted = 1,
+                                            .id = "web"},
+                                  .targets = targets};
+    spr_routes *r = NULL;
+    spr_ticket t = 0;
+    there();
+    assert_int_equal(spr_routes_from(ctx, &s, 1, NULL, &r), SPR_OK);
+    assert_int_equal(spr_router_client()->publish(state, r, now(), INT64_MAX, &t), SPR_OK);
+    spr_routes_unref(r);
+    assert_int_equal(until_end(state).outcome, SPR_DONE);
+    assert_non_null(strstr(past, "{\"cmd\":\"alive\",\"backend\":\"web-1\",\"alive\":true}\n"
+                                 "{\"cmd\":\"alive\",\"backend\":\"web-2\",\"alive\":false}\n"
+                                 "{\"cmd\":\"promote\",\"service\":\"web\",\"backend\":\"web-1\"}\n"
+                                 "{\"cmd\":\"spill_set\",\"service\":\"web\",\"weights\":{\"web-1\":0.5},"
+                                 "\"ramp_per_s\":0.125}\n"));
+    past[0] = 0;
+    publish(state, 0, 10 * S_NS);
+    assert_int_equal(until_end(state).outcome, SPR_DONE);
+    assert_non_null(strstr(past, "{\"cmd\":\"promote\",\"service\":\"web\"}\n"));
+    end(state);
+}
+
 static void refusal_fails_with_the_routers_words(void **unused) {
     (void)unused;
-    static const char *const commands[] = {"alive", "spill_set", "commit"};
-    for (int i = 0; i < 3; i++) {
+    static const char *const commands[] = {"alive", "promote", "spill_set", "commit"};
+    for (int i = 0; i < 4; i++) {
         void *state = begin();
         there();
         refuse = commands[i];
@@ -199,7 +235,7 @@ static void refusal_fails_with_the_routers_words(void **unused) {
         assert_int_equal(c.code, SPR_E_STATE);
         assert_string_equal(c.text, "there is no ?? such thing");
         assert_non_null(strstr(past, "{\"cmd\":\"revert\"}"));
-        assert_true(i == 2 || !strstr(past, "commit"));
+        assert_true(i == 3 || !strstr(past, "commit"));
         refuse = NULL; /* and the connection goes on */
         publish(state, 0.5, 10 * S_NS);
         assert_int_equal(until_end(state).outcome, SPR_DONE);
@@ -603,6 +639,7 @@ int main(void) {
     snprintf(path, sizeof path, "%s/control", folder);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(snapshot_is_one_change),
+        cmocka_unit_test(promotion_and_deaths_are_told),
         cmocka_unit_test(refusal_fails_with_the_routers_words),
         cmocka_unit_test(another_connections_change_is_waited_for),
         cmocka_unit_test(absent_router_is_waited_for_with_growing_pauses),

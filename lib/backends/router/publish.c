@@ -119,8 +119,15 @@ static bool tell_line(struct rc_client *c, int64_t now, json_t *line) {
     return rc_say(c, now, line) >= 0;
 }
 
+static bool tell_promoted(struct rc_client *c, int64_t now, const char *service, const char *backend) {
+    return tell_line(c, now,
+                     backend ? json_pack("{s:s, s:s, s:s}", "cmd", "promote", "service", service, "backend", backend)
+                             : json_pack("{s:s, s:s}", "cmd", "promote", "service", service));
+}
+
 static bool tell_route(struct rc_client *c, int64_t now, int32_t index, const struct spr_route *route) {
     const char *service = rc_service(c, route);
+    const char *promoted = NULL; /* NULL: the primary, or a shard that cannot be reached from there */
     json_t *weights = service ? json_object() : NULL;
     if (!service)
         return true; /* not one of this router's */
@@ -131,6 +138,8 @@ static bool tell_route(struct rc_client *c, int64_t now, int32_t index, const st
             backend = c->o.backend(c->o.user, route->vm, target.shard);
         if (!backend)
             continue;
+        if (t + 1 == route->promoted)
+            promoted = backend;
         /* Draining ones have no share, but may die. */
         if (t < route->target_count && json_object_set_new(weights, backend, json_real(target.weight))) {
             json_decref(weights);
@@ -141,6 +150,10 @@ static bool tell_route(struct rc_client *c, int64_t now, int32_t index, const st
             json_decref(weights);
             return false;
         }
+    }
+    if (!tell_promoted(c, now, service, promoted)) {
+        json_decref(weights);
+        return false;
     }
     return tell_line(c, now,
                      json_pack("{s:s, s:s, s:o, s:f}", "cmd", "spill_set", "service", service, "weights", weights,
@@ -162,9 +175,12 @@ static bool tell_gone(struct rc_client *c, int64_t now) {
         if (spr_routes_get(c->routes, i, &r) < 0 || names_vm(c->job.routes, r.vm))
             continue;
         const char *service = rc_service(c, &r);
-        if (service && !tell_line(c, now,
-                                  json_pack("{s:s, s:s, s:{}, s:f}", "cmd", "spill_set", "service", service, "weights",
-                                            "ramp_per_s", r.ramp_per_s)))
+        if (!service)
+            continue;
+        if (!tell_promoted(c, now, service, NULL) ||
+            !tell_line(c, now,
+                       json_pack("{s:s, s:s, s:{}, s:f}", "cmd", "spill_set", "service", service, "weights",
+                                 "ramp_per_s", r.ramp_per_s)))
             return false;
     }
     c->job.dropped = c->job.lines;

@@ -157,6 +157,23 @@ static void dead_shards_flows_follow_the_policy(void **state) {
     }
 }
 
+/* Killed and started again within the three seconds in which a SYN is remembered. */
+static void client_of_a_restarted_shard_begins_anew(void **state) {
+    (void)state;
+    struct world *w = begin(6);
+    unsigned backend;
+    w_spill(w, 0.9);
+    uint16_t port = w_find(w, 78, true, &backend);
+    assert_int_equal(w_send(w, 78, port, W_ACK), backend);
+    w->backend[backend].generation++;
+    w_commit(w);
+    assert_int_equal(w_send(w, 78, port, W_ACK), W_PRIMARY); /* the policy */
+    assert_int_equal(w_send(w, 78, port, W_SYN), backend);
+    assert_int_equal(w_send(w, 78, port, W_ACK), backend); /* not after what its shard no longer knows */
+    assert_int_equal(dp_flow_count(w->flow[0]), 1);
+    end(w);
+}
+
 static void deadline_ends_young_connections_too(void **state) {
     (void)state;
     struct world *w = begin(6);
@@ -329,6 +346,7 @@ int main(void) {
         cmocka_unit_test(ports_used_anew_are_decided_anew),
         cmocka_unit_test(ended_flow_lingers_then_goes),
         cmocka_unit_test(dead_shards_flows_follow_the_policy),
+        cmocka_unit_test(client_of_a_restarted_shard_begins_anew),
         cmocka_unit_test(deadline_ends_young_connections_too),
         cmocka_unit_test(service_without_primary_says_so),
         cmocka_unit_test(udp_flows_of_before_the_spill_stay),

@@ -173,10 +173,18 @@ static void open_afresh(struct dp_worker *w, struct item *it, uint64_t now_ms) {
     to_shard(it, backend);
 }
 
+/* Its shard is dead, or came back without it. */
+static bool is_orphan(const struct dp_snapshot *s, uint32_t value) {
+    uint16_t backend = (uint16_t)dp_flow_backend(value);
+    return value && dp_flow_state(value) != DP_FLOW_LEARNED &&
+           (!lives(s, backend) || s->backends[backend].generation != dp_flow_generation(value));
+}
+
 /* Once decided, a SYN that is sent again gets the same answer, whatever the mode has become meanwhile. */
 static void open_flow(struct dp_worker *w, const struct dp_snapshot *s, struct item *it, uint64_t now_ms) {
     uint16_t before;
-    if (dp_flow_state(it->value) == DP_FLOW_CLOSING || !dp_pending_get(w->pending, hash_of(w, it), now_ms, &before) ||
+    if (dp_flow_state(it->value) == DP_FLOW_CLOSING || is_orphan(s, it->value) ||
+        !dp_pending_get(w->pending, hash_of(w, it), now_ms, &before) ||
         (before != PENDING_PRIMARY && !welcomes(s, before, now_ms))) {
         open_afresh(w, it, now_ms);
         return;
@@ -210,7 +218,7 @@ static void follow(struct dp_worker *w, const struct dp_snapshot *s, struct item
     unsigned state = dp_flow_state(it->value), now = dp_tick(s, now_ms);
     if (state == DP_FLOW_LEARNED)
         to_primary(it);
-    else if (!lives(s, backend) || s->backends[backend].generation != dp_flow_generation(it->value)) {
+    else if (is_orphan(s, it->value)) {
         orphan(w, s, it, now_ms);
         return;
     } else

@@ -16,11 +16,13 @@
 #include "decide.h"
 
 enum { W_PRIMARY = 1, W_SHARDS = 4, W_BACKENDS = 1 + W_SHARDS, W_LOG2 = 12 };
+enum { W_PAGE = 65536 }; /* of any kernel */
 enum { W_FIN = 1, W_SYN = 2, W_RST = 4, W_ACK = 16 };
 
 struct world {
     struct dp_worker worker;
-    void *memory[2];
+    void *memory[2]; /* whole pages */
+    size_t bytes[2];
     struct dp_flow_table *flow[2];
     struct dp_backend_spec backend[W_BACKENDS + 1]; /* [index], 0 is unused */
     struct dp_service_spec service;
@@ -66,7 +68,8 @@ static inline void w_open(struct world *w, uint8_t protocol, unsigned log2, uint
     memset(w, 0, sizeof *w);
     for (int f = 0; f < 2; f++) {
         size_t bytes = dp_flow_bytes((enum dp_flow_family)f, log2);
-        w->memory[f] = aligned_alloc(128, (bytes + 127) / 128 * 128);
+        w->bytes[f] = (bytes + W_PAGE - 1) / W_PAGE * W_PAGE;
+        w->memory[f] = aligned_alloc(W_PAGE, w->bytes[f]);
         assert_non_null(w->memory[f]);
         if (dp_flow_open(w->memory[f], bytes, (enum dp_flow_family)f, log2, true, seed, &w->flow[f], &why))
             fail_msg("%s", why);

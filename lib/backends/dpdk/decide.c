@@ -191,7 +191,8 @@ static void open_flow(struct dp_worker *w, const struct dp_snapshot *s, struct i
     }
     event(w, DP_EV_SYN_REPEATED);
     w->by_front[it->service->front].repeated++;
-    w->by_front[it->service->front].look_until_ms = now_ms + PENDING_MS;
+    if (before != PENDING_PRIMARY)
+        w->by_front[it->service->front].look_until_ms = now_ms + PENDING_MS;
     dp_pending_put(w->pending, hash_of(w, it), before, now_ms); /* as long as it is sent again, it is remembered */
     before ? to_shard(it, before) : to_primary(it);
 }

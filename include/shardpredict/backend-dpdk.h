@@ -81,7 +81,7 @@ struct spr_dpdk_service {
     int32_t on_dead;       /**< ::spr_dead_policy: what becomes of a dead shard's flows */
     int32_t quic;          /**< 1: UDP that opens flows by Initial packets only (RFC 9000) */
     int32_t pair;          /**< 1: one of two routers: unknown flows go by the pick table, hosts send them back */
-    int32_t host;          /**< 1: this router stands on the shard's host: what it does not know goes to the primary once */
+    int32_t host;          /**< 1: this router stands on the shard's host: what it does not know goes to the primary once, marked by DSCP 3 */
     uint64_t flows_most;   /**< spilled flows per queue, 0 = as the table has room */
     double idle_s;         /**< until a silent flow is forgotten, 0 = 300 (TCP), 60 (UDP); at most 400 */
     double learn_s;        /**< UDP: for so long after spill starts, flows seen stay with the primary, 0 = 10 */

@@ -78,6 +78,8 @@ static enum dp_verdict treat(const char *action, const struct dp_rewrite *w, uin
         dp_rewrite_return(frame, &p, service, htons(80));
         return DP_RETURN;
     }
+    if (!strcmp(action, "mark"))
+        return dp_rewrite_mark(frame, &p) ? DP_BOUNCE : DP_DROP_LOOP;
     return dp_rewrite(w, frame, length, ROOM, &p, 0x1234, grow);
 }
 

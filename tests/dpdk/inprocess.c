@@ -258,6 +258,36 @@ static void waiting_are_those_of_now(void **state) {
     spr_dpdk_close(r);
 }
 
+/* The primary's address is this router's again: what came back has left once, and leaves no more. */
+static void what_is_unknown_on_a_shards_host_leaves_once(void **state) {
+    (void)state;
+    spr_dpdk *r = open_router(NULL);
+    struct spr_dpdk_service s = {.size = sizeof s,
+                                 .name = "web",
+                                 .address = "192.0.2.80",
+                                 .protocol = 6,
+                                 .port = 80,
+                                 .primary = "web",
+                                 .host = 1};
+    struct rte_mbuf *m = NULL;
+    describe(r);
+    assert_int_equal(spr_dpdk_service_set(r, &s), SPR_OK);
+    commit(r);
+    put(6000, 16);
+    assert_int_equal(spr_dpdk_poll(r, 0), 1);
+    assert_int_equal(rte_ring_dequeue(out[1], (void **)&m), 0);
+    assert_int_equal(rte_ring_enqueue(in[0], m), 0);
+    assert_int_equal(spr_dpdk_poll(r, 0), 1);
+    assert_int_equal(got(), -1);
+    for (int32_t i = 0; i < spr_dpdk_counter_count(); i++) {
+        const char *name = spr_dpdk_counter_name(i, NULL, NULL);
+        if (!strcmp(name, "bounce") || !strcmp(name, "drop_loop"))
+            assert_int_equal(spr_dpdk_counter(r, i), 1);
+    }
+    balance(r);
+    spr_dpdk_close(r);
+}
+
 static void frame_of_no_service_goes_on_or_is_counted(void **state) {
     (void)state;
     for (int pass = 0; pass < 2; pass++) {
@@ -509,6 +539,7 @@ int main(void) {
         cmocka_unit_test_setup(packets_reach_primary_and_shards, begin),
         cmocka_unit_test_setup(spike_spills_between_two_changes_as_far_as_it_may, begin),
         cmocka_unit_test_setup(waiting_are_those_of_now, begin),
+        cmocka_unit_test_setup(what_is_unknown_on_a_shards_host_leaves_once, begin),
         cmocka_unit_test_setup(frame_of_no_service_goes_on_or_is_counted, begin),
         cmocka_unit_test_setup(wrong_changes_leave_everything_as_it_was, begin),
         cmocka_unit_test_setup(dead_shard_hands_its_flows_over, begin),

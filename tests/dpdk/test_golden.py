@@ -180,6 +180,22 @@ def test_return():
     check("answers of a server behind DNAT come from the service", good)
 
 
+def test_mark():
+    inn = samples()
+    got, verdicts, _ = run("mark", inn)
+    want = []
+    for p in inn:
+        q = p.copy()
+        ip = network(q)
+        setattr(ip, "tos" if ip.version == 4 else "tc", tos_of(ip) & 3 | 12)
+        want.append(raw(remade(q)) if ip.version == 4 else raw(q))
+    check("sent back by a shard's host: DSCP 3, the same ECN, the checksum of the IPv4 header and nothing else", got == want)
+    tshark_finds_nothing("mark")
+    again, twice, _ = run("mark", [Ether(g) for g in got])
+    names = {v[1] for v in verdicts}, {v[1] for v in twice}
+    check("and only once", again == got and names == ({"4"}, {"12"}), names)
+
+
 def test_too_big():
     big4 = Ether(raw(LINK / IP(src=CLIENT, dst=VIP, flags="DF") / TCP(sport=1, dport=80, flags="A") / Raw(b"x" * 1460)))
     may = Ether(raw(LINK / IP(src=CLIENT, dst=VIP) / TCP(sport=1, dport=80, flags="A") / Raw(b"x" * 1460)))

@@ -362,7 +362,39 @@ static void router_on_a_shards_host_sends_back_what_it_does_not_know(void **stat
     w_make(w, 82, 5, W_ACK, 0);
     assert_int_equal(w_push(w, &backend), DP_BOUNCE);
     assert_int_equal(backend, W_PRIMARY);
+    assert_int_equal(w_push(w, &backend), DP_DROP_LOOP); /* it came back: not a third time */
+    assert_int_equal(w->frame[256 + 14 + 1], 3 << 2);
+    w_make(w, 82, 5, W_ACK, 0);
+    w->frame[256 + 14 + 7] = 9; /* nobody knows this fragment's first one: the same */
+    w_sum_ip4(w->frame + 256 + 14);
+    assert_int_equal(w_push(w, &backend), DP_PRIMARY);
+    assert_int_equal(w_push(w, &backend), DP_DROP_LOOP);
     end(w);
+}
+
+static void what_a_shards_host_sent_back_goes_to_the_primary(void **state) {
+    (void)state;
+    for (uint8_t ip = 4; ip <= 6; ip += 2) {
+        struct world *host = begin(6), *gateway = begin(6);
+        unsigned backend;
+        host->service.at.ip = gateway->service.at.ip = ip;
+        host->service.mode = DP_MODE_HOST;
+        w_commit(host);
+        gateway->service.miss_by_table = true;
+        w_spill(gateway, 1);
+        w_make(gateway, 84, 6, W_ACK, 0);
+        assert_int_equal(w_push(gateway, &backend), DP_SHARD); /* of the router that died */
+        memcpy(host->frame, gateway->frame, sizeof host->frame);
+        host->length = gateway->length;
+        assert_int_equal(w_push(host, &backend), DP_BOUNCE);
+        memcpy(gateway->frame, host->frame, sizeof host->frame);
+        assert_int_equal(w_push(gateway, &backend), DP_PRIMARY);
+        assert_int_equal(backend, W_PRIMARY);
+        memcpy(host->frame, gateway->frame, sizeof host->frame);
+        assert_int_equal(w_push(host, &backend), DP_DROP_LOOP);
+        end(host);
+        end(gateway);
+    }
 }
 
 static void burst_of_one_connection_is_one_flow(void **state) {
@@ -404,6 +436,7 @@ int main(void) {
         cmocka_unit_test(icmp_error_follows_the_flow_it_is_about),
         cmocka_unit_test(fragments_follow_their_first),
         cmocka_unit_test(router_on_a_shards_host_sends_back_what_it_does_not_know),
+        cmocka_unit_test(what_a_shards_host_sent_back_goes_to_the_primary),
         cmocka_unit_test(burst_of_one_connection_is_one_flow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

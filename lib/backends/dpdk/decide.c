@@ -22,6 +22,7 @@ struct item {
     uint16_t backend; /* the decision */
     uint8_t verdict;
     bool wanted, hashed; /* its key is to be looked up; hash is made */
+    bool guessed;        /* of no known flow, sent to a shard by the table */
 };
 
 static inline void event(struct dp_worker *w, enum dp_event e) { w->counters.event[e]++; }
@@ -149,6 +150,7 @@ static void unknown(struct dp_worker *w, struct item *it) {
         return;
     }
     uint16_t backend = it->service->miss_by_table ? pick(w, it) : 0;
+    it->guessed = backend;
     backend ? to_shard(it, backend) : to_primary(it);
 }
 
@@ -346,7 +348,7 @@ static void read_one(struct dp_worker *w, const struct dp_snapshot *s, struct dp
     it->value = 0;
     it->slot = UINT32_MAX;
     it->backend = 0;
-    it->wanted = it->hashed = false;
+    it->wanted = it->hashed = it->guessed = false;
     b->fate[i].grow = 0;
     w->counters.bytes += b->length[i];
     it->verdict = (uint8_t)dp_parse(b->frame[i], b->length[i], &it->p);
@@ -433,7 +435,17 @@ static uint16_t entropy_of(struct dp_worker *w, struct item *it) {
     return (uint16_t)(hash >> DP_ENTROPY_SHIFT);
 }
 
+/* What leaves a shard's host for the primary says so: it is sent there once, and by no router's table from there. */
+static void end_loop(uint8_t *frame, struct item *it) {
+    if (it->guessed && dp_rewrite_is_marked(frame, &it->p))
+        to_primary(it);
+    bool back = it->verdict == DP_BOUNCE || (it->verdict == DP_PRIMARY && it->service->mode == DP_MODE_HOST);
+    if (back && !dp_rewrite_mark(frame, &it->p))
+        it->verdict = DP_DROP_LOOP;
+}
+
 static void leave(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, unsigned i, struct item *it) {
+    end_loop(b->frame[i], it);
     uint8_t verdict = it->verdict;
     b->fate[i].port = DP_PORT_PASS;
     if (verdict == DP_RETURN)

@@ -10,6 +10,8 @@
 enum { ETHER = 14, TAG = 4, IP4 = 20, IP6 = 40, UDP = 8, VXLAN = 8, GENEVE = 8, TTL = 64 };
 enum { P_IPIP = 4, P_TCP = 6, P_IP6 = 41, P_ICMP6 = 58, P_UDP = 17 };
 
+enum { ECN = 3, MARK = 3 << 2 }; /* of the type of service */
+
 static void put16(uint8_t *p, uint32_t v) {
     p[0] = (uint8_t)(v >> 8);
     p[1] = (uint8_t)v;
@@ -346,6 +348,30 @@ void dp_rewrite_return(uint8_t *frame, const struct dp_packet *p, const uint8_t 
         translate(frame + p->l3, frame + p->l4, p, true, source, port);
 }
 
+/* ---- loops ---- */
+
+static uint8_t tos_of(const uint8_t *ip, uint8_t version) {
+    return version == 4 ? ip[1] : (uint8_t)(ip[0] << 4 | ip[1] >> 4);
+}
+
+bool dp_rewrite_is_marked(const uint8_t *frame, const struct dp_packet *p) {
+    return (tos_of(frame + p->l3, p->ip) & ~ECN) == MARK;
+}
+
+bool dp_rewrite_mark(uint8_t *frame, const struct dp_packet *p) {
+    uint8_t *ip = frame + p->l3, was[2] = {ip[0], ip[1]}, tos = MARK | (tos_of(ip, p->ip) & ECN);
+    if (dp_rewrite_is_marked(frame, p))
+        return false;
+    if (p->ip == 4) {
+        ip[1] = tos;
+        change(ip + 10, was, ip, 2);
+    } else {
+        ip[0] = (uint8_t)((ip[0] & 0xf0) | tos >> 4);
+        ip[1] = (uint8_t)(tos << 4 | (ip[1] & 0x0f));
+    }
+    return true;
+}
+
 /* ---- leaving ---- */
 
 static enum dp_verdict tunnel(const struct dp_rewrite *w, uint8_t *frame, uint32_t *length, uint32_t room,
@@ -357,7 +383,7 @@ static enum dp_verdict tunnel(const struct dp_rewrite *w, uint8_t *frame, uint32
         return DP_DROP_NO_ROOM;
     uint8_t *inner = frame + kept, *h = inner - w->length;
     uint32_t carried = p->ip_length + (frames ? ETHER : 0); /* padding of a short frame stays behind */
-    uint8_t tos = p->ip == 4 ? frame[p->l3 + 1] : (uint8_t)(frame[p->l3] << 4 | frame[p->l3 + 1] >> 4);
+    uint8_t tos = tos_of(frame + p->l3, p->ip);
     if (frames) {
         memcpy(inner, w->mac, 12);
         put16(inner + 12, p->ip == 4 ? 0x0800 : 0x86dd);

@@ -85,6 +85,13 @@ static inline uint32_t dp_rewrite_vxlan(const struct dp_rewrite *w, uint8_t *fra
 }
 /* The answer of a server behind DNAT: source set back to the service's. Frame and checksums in place. */
 void dp_rewrite_return(uint8_t *frame, const struct dp_packet *packet, const uint8_t *source, uint16_t port);
+/*
+ * Loops: what a router on a shard's host sends to the primary says so in its own header, which every way there leaves
+ * as it is, also a kernel that takes a tunnel apart. DSCP 3 is for local use (RFC 2474 6, pool 2); ECN stays.
+ * @return false when it says so already
+ */
+bool dp_rewrite_mark(uint8_t *frame, const struct dp_packet *packet);
+bool dp_rewrite_is_marked(const uint8_t *frame, const struct dp_packet *packet);
 /* A reset in answer to a TCP segment (RFC 9293 3.10.7.1), in place. */
 void dp_rewrite_reset(uint8_t *frame, uint32_t *length, const struct dp_packet *packet);
 

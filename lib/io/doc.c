@@ -62,8 +62,32 @@ static int check_bytes(const struct spr__doc *d) {
     return SPR_OK;
 }
 
+/* A line that begins with an explicit key ("? a", "- ? a", ": ? a") and has a tab: YAML wants spaces there, and
+ * libfyaml 0.8 ends the process over some of them. */
+static bool is_tabbed_key(const char *line) {
+    const char *p = line, *end = line + strcspn(line, "\n");
+    bool explicit_key = false;
+    while (p < end && (p[0] == ' ' || p[0] == '\t' || (strchr("-?:", p[0]) && strchr(" \t\r\n", p[1])))) /* NUL too */
+        explicit_key |= *p++ == '?';
+    return explicit_key && memchr(line, '\t', (size_t)(end - line));
+}
+
+static int check_tabs(const struct spr__doc *d) {
+    int64_t number = 1;
+    for (const char *line = d->text; line; number++) {
+        if (is_tabbed_key(line))
+            return spr__io_fail(d->ctx, SPR_E_FORMAT, d->path, number, 0,
+                                "a tab on a line that begins with '?': use spaces");
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return SPR_OK;
+}
+
 static int finish_parse(struct spr__doc *d, spr__node **root) {
     int rc = check_bytes(d);
+    if (rc >= 0)
+        rc = check_tabs(d);
     if (rc >= 0)
         rc = parse_text(d);
     *root = rc >= 0 ? fy_document_root(d->fy) : NULL;

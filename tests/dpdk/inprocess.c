@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <shardpredict.h>
@@ -483,6 +484,47 @@ static void flows_counters_and_captures_can_be_read(void **state) {
     spr_dpdk_close(r);
 }
 
+static double seconds(clockid_t clock) {
+    struct timespec t;
+    assert_int_equal(clock_gettime(clock, &t), 0);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* An lcore with nothing to do leaves the processor to others, says so, and still wakes for a packet. */
+static void idle_router_burns_no_core(void **state) {
+    (void)state;
+    if (rte_lcore_count() < 2)
+        skip();
+    spr_dpdk *r = open_router(NULL);
+    describe(r);
+    commit(r);
+    assert_int_equal(spr_dpdk_start(r), SPR_OK);
+    spr_dpdk_busy(r);
+    double used = seconds(CLOCK_PROCESS_CPUTIME_ID), began = seconds(CLOCK_MONOTONIC);
+    usleep(300000);
+    used = seconds(CLOCK_PROCESS_CPUTIME_ID) - used;
+    assert_true(used < (seconds(CLOCK_MONOTONIC) - began) / 2);
+    assert_true(spr_dpdk_busy(r) < 0.01);
+    int last = -1;
+    put(8000, 2);
+    for (int i = 0; i < 10000 && last < 0; i++) {
+        usleep(1000);
+        last = got();
+    }
+    assert_int_equal(last, 0x10);
+    for (uint16_t port = 8001; port < 8500; port++)
+        put(port, 2);
+    for (int i = 0, n = 0; i < 10000 && n < 499; i++) {
+        usleep(1000);
+        while (got() >= 0)
+            n++;
+    }
+    spr_dpdk_stop(r);
+    assert_true(spr_dpdk_busy(r) > 0);
+    balance(r);
+    spr_dpdk_close(r);
+}
+
 /* A router that ended without a word is started again: its flows go where they went, under the names they had. */
 static void restart_keeps_flows(void **state) {
     (void)state;
@@ -545,6 +587,7 @@ int main(void) {
         cmocka_unit_test_setup(dead_shard_hands_its_flows_over, begin),
         cmocka_unit_test_setup(promoted_shard_has_the_primarys_place, begin),
         cmocka_unit_test_setup(flows_counters_and_captures_can_be_read, begin),
+        cmocka_unit_test_setup(idle_router_burns_no_core, begin),
         cmocka_unit_test_setup(restart_keeps_flows, begin),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

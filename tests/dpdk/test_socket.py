@@ -115,7 +115,7 @@ def configurations(work):
     for text, code, words in (("services: [oops\n", 1, "bad.yaml:"),
                               ("schema: 1\nsevices: []\n", 1, "bad.yaml:2:1: the router: unknown key 'sevices'; did you mean 'services'?"),
                               ("schema: 1\nbackends:\n  - {name: a, action: l3}\n", 1, "bad.yaml:3:23: 'l3' is none of: l2"),
-                              ("schema: 1\n? \"a\" :\t? b\n", 1, "bad.yaml:2: a tab on a line that begins with '?': use spaces"),
+                              ("schema: 1\n? \"a\" :\t? b\n", 1, "bad.yaml:2: a tab in a document with '? ': use spaces"),
                               ("schema: 1\nservices:\n  - {name: a}\n", 1, "the key 'address' is missing"),
                               ("schema: 1\nspills: [{service: a, weights: {b: 2}}]\n", 1, "bad.yaml:2:36: 2 must lie between 0 and 1"),
                               ("schema: 1\nbackends: [{name: a, action: pass}, {name: a, action: pass}]\n", 1, "'a' is there twice"),

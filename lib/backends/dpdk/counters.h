@@ -19,7 +19,6 @@
     X(DROP_RUNT, "drop_runt", "shorter than its headers say")                                                          \
     X(DROP_HEADER, "drop_header", "a header that contradicts itself")                                                  \
     X(DROP_CHECKSUM, "drop_checksum", "checksum of the IPv4 header is wrong")                                          \
-    X(DROP_TTL, "drop_ttl", "time to live is used up")                                                                 \
     X(DROP_TOO_BIG, "drop_too_big", "does not fit the tunnel and cannot be answered")                                  \
     X(DROP_NO_ROOM, "drop_no_room", "no space before the packet for another header")                                   \
     X(DROP_LOOP, "drop_loop", "has been bounced before")                                                               \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "express_inside.h"
+#include "pending.h"
 
 #include <stdatomic.h>
 
@@ -57,21 +58,26 @@ static bool want_of(const uint8_t *f, uint32_t length, bool six, struct run *r) 
 /* All went one way: nobody has to look at them one by one. */
 static bool is_whole(const struct dp_burst *b, uint64_t done) { return done == UINT64_MAX >> (64 - b->count); }
 
-static void close_run(struct express *e) {
-    struct run *r = &e->run;
+/* Packets of one service that went to its primary. */
+static void count_primary(struct express *e, uint16_t front, const struct dp_rewrite *primary, uint64_t done,
+                          uint64_t bytes) {
     struct dp_burst *b = e->b;
-    unsigned n = (unsigned)__builtin_popcountll(r->done);
+    unsigned n = (unsigned)__builtin_popcountll(done);
     if (!n)
         return;
-    e->w->by_front[r->front].packets += n;
-    e->w->by_front[r->front].bytes += r->bytes;
-    e->w->counters.bytes += r->bytes;
+    e->w->by_front[front].packets += n;
+    e->w->by_front[front].bytes += bytes;
+    e->w->counters.bytes += bytes;
     e->w->counters.verdict[DP_PRIMARY] += n;
-    b->whole = is_whole(b, r->done);
-    b->all = (struct dp_fate){.port = r->primary->port, .verdict = DP_PRIMARY};
-    for (uint64_t bits = b->whole ? 0 : r->done; bits; bits &= bits - 1)
+    b->whole = is_whole(b, done);
+    b->all = (struct dp_fate){.port = primary->port, .verdict = DP_PRIMARY};
+    for (uint64_t bits = b->whole ? 0 : done; bits; bits &= bits - 1)
         b->fate[__builtin_ctzll(bits)] = b->all;
-    r->done = r->bytes = 0;
+}
+
+static void close_run(struct express *e) {
+    count_primary(e, e->run.front, e->run.primary, e->run.done, e->run.bytes);
+    e->run.done = e->run.bytes = 0;
 }
 
 static void open_run(struct express *e, const uint8_t *f) {
@@ -259,6 +265,65 @@ TOGETHER(together6, true, false)
 TOGETHER(together4_vxlan, false, true)
 TOGETHER(together6_vxlan, true, true)
 
+/* ---- no flow ---- */
+
+/* Those of the burst that no flow is known of. */
+struct missed {
+    unsigned count;
+    uint8_t k[DP_BURST]; /* of what was sought */
+    uint64_t hash[DP_BURST];
+};
+
+/* Where what is unknown goes without a thought: not from a shard's host, not by a table, not by a longer way. */
+static const struct dp_rewrite *default_of(const struct dp_snapshot *s, uint16_t front) {
+    const struct dp_service *v = &s->services[s->by_front[front] - 1];
+    const struct dp_rewrite *r = &s->backends[v->primary].rewrite;
+    return v->mode != DP_MODE_HOST && !v->miss_by_table && v->primary && r->quick == DP_QUICK_L2 ? r : NULL;
+}
+
+/* The filter is megabytes: all its lines are asked for before one is read. */
+static void ask_filter(const struct express *e, const struct sought *f, struct missed *m, bool six) {
+    uint64_t keys[DP_BURST];
+    for (unsigned j = 0; j < m->count; j++)
+        if (six)
+            m->hash[j] = dp_hash_bytes(&e->w->key, &f->key.six[m->k[j]], sizeof f->key.six[0]);
+        else
+            keys[j] = f->key.four[m->k[j]];
+    if (!six)
+        dp_hash8_many(&e->w->key, keys, m->hash, m->count);
+    for (unsigned j = 0; j < m->count; j++)
+        dp_pending_prefetch(e->w->pending, m->hash[j]);
+}
+
+/* The primary's, but for the first one after a SYN that went to a shard: that makes a flow, the long way. */
+static __attribute__((noinline)) void default_all(struct express *e, const struct sought *f, const struct found *at,
+                                                  bool six) {
+    struct dp_burst *b = e->b;
+    struct missed m;
+    m.count = 0;
+    for (unsigned k = 0; k < f->count; k++) {
+        m.k[m.count] = (uint8_t)k;
+        m.count += !at->value[k];
+    }
+    ask_filter(e, f, &m, six);
+    for (unsigned j = 0; j < m.count;) {
+        const uint16_t front = front_of(f, m.k[j], six);
+        const struct dp_rewrite *primary = default_of(e->s, front);
+        uint64_t done = 0, bytes = 0;
+        for (; j < m.count && front_of(f, m.k[j], six) == front; j++) {
+            unsigned i = f->at[m.k[j]];
+            uint16_t shard = 0;
+            if (!primary || (dp_pending_get(e->w->pending, m.hash[j], e->now_ms, &shard) && shard))
+                continue;
+            memcpy(b->frame[i], primary->mac, 12);
+            bytes += b->length[i];
+            done |= UINT64_C(1) << i;
+        }
+        e->rest &= ~done;
+        count_primary(e, front, primary, done, bytes);
+    }
+}
+
 INLINE void seek(struct express *e, const struct sought *f, bool six) {
     const struct dp_flow_table *t = six ? e->w->ip6 : e->w->ip4;
     struct found at;
@@ -278,6 +343,8 @@ INLINE void seek(struct express *e, const struct sought *f, bool six) {
         else
             k = (six ? together6_vxlan : together4_vxlan)(e, f, k, &at);
     }
+    if (e->rest)
+        default_all(e, f, &at, six);
 }
 
 uint64_t dp_express(struct dp_worker *w, const struct dp_snapshot *s, struct dp_burst *b, uint64_t now_ms) {

@@ -2,8 +2,8 @@
 /*
  * The short way of a burst. Nearly every packet is a whole TCP segment that opens and ends nothing, of the service of
  * the packet before it. What such a frame looks like is compared in a few words; then it goes to the primary (its
- * service has nothing spilled: no flow table is touched), or where its flow is known to live. All else takes the long
- * way, decide.c, which would have decided the same.
+ * service has nothing spilled: no flow table is touched), where its flow is known to live, or to the primary because no
+ * flow is known. All else takes the long way, decide.c, which would have decided the same.
  */
 #ifndef SPR_DPDK_EXPRESS_H
 #define SPR_DPDK_EXPRESS_H

@@ -4,11 +4,13 @@
  * ports in the same run (macswap, which is what dpdk-testpmd does). Modes take turns in windows of some milliseconds of
  * processor time, and each figure is the first quartile of its windows: other programs on the machine cost the same
  * for all of them. Ports are two net_null devices (which hand out the pool's packets as they are; each was made a valid
- * frame before, and its flow is chosen by a callback).
+ * frame before, and its flow is chosen by a callback), and two net_ring devices in a loop. Without --json it draws what
+ * a packet costs against the number of flows and against the share of packets that are of spilled ones.
  */
 #include <arpa/inet.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
+#include <rte_eth_ring.h>
 #include <rte_ethdev.h>
 #include <rte_malloc.h>
 #include <rte_tcp.h>
@@ -29,6 +31,8 @@ enum {
     ROUNDS = 24,
     SHARDS = 4,
     PICKS = 1 << 22,
+    RING = 1024,
+    CIRCLE = 256, /* packets that go round between the ring ports */
     CONNECTIONS = 1 << 14
 };
 
@@ -376,16 +380,40 @@ static double commit_us(void);
 
 /* ---- output ---- */
 
-static void init_ports(void) {
+static void start_ports(const int id[PORTS]) {
     struct rte_eth_conf conf = {0};
-    b.pool = rte_pktmbuf_pool_create("bench", POOL, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
     for (uint16_t p = 0; p < PORTS; p++) {
-        b.ports[p] = (struct dp_port){.id = p, .neighbour = p ^ 1};
-        if (!b.pool || rte_eth_dev_configure(p, 1, 1, &conf) || rte_eth_rx_queue_setup(p, 0, 512, 0, NULL, b.pool) ||
-            rte_eth_tx_queue_setup(p, 0, 512, 0, NULL) || rte_eth_dev_start(p))
-            die("no net_null ports");
+        uint16_t e = (uint16_t)id[p];
+        b.ports[p] = (struct dp_port){.id = e, .neighbour = p ^ 1};
+        if (id[p] < 0 || rte_eth_dev_configure(e, 1, 1, &conf) || rte_eth_rx_queue_setup(e, 0, 512, 0, NULL, b.pool) ||
+            rte_eth_tx_queue_setup(e, 0, 512, 0, NULL) || rte_eth_dev_start(e))
+            die("the ports cannot be started");
     }
+}
+
+static void init_ports(void) {
+    b.pool = rte_pktmbuf_pool_create("bench", POOL, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+    if (!b.pool)
+        die("no memory for packets");
+    start_ports((int[]){0, 1});
     fill_pool();
+}
+
+/* From now on ports are rings: what the second one sends, the first one receives. */
+static void become_rings(void) {
+    struct rte_ring *there = rte_ring_create("there", RING, 0, RING_F_SP_ENQ | RING_F_SC_DEQ),
+                    *back = rte_ring_create("back", RING, 0, RING_F_SP_ENQ | RING_F_SC_DEQ);
+    if (!there || !back)
+        die("no memory for rings");
+    start_ports(
+        (int[]){rte_eth_from_rings("r0", &there, 1, &back, 1, 0), rte_eth_from_rings("r1", &back, 1, &there, 1, 0)});
+    for (int i = 0; i < CIRCLE; i++) {
+        struct rte_mbuf *m = rte_pktmbuf_alloc(b.pool);
+        if (!m)
+            die("no memory for packets");
+        make_frame((uint8_t *)rte_pktmbuf_append(m, FRAME));
+        rte_ring_enqueue(there, m);
+    }
 }
 
 static void init(void) {
@@ -424,6 +452,56 @@ static double commit_us(void) {
     return router_quartile(us, 64);
 }
 
+static double io_ns(void) {
+    double ns[ROUNDS];
+    for (int i = 0; i < ROUNDS; i++)
+        ns[i] = window(IO, BURSTS / 4);
+    return router_quartile(ns, ROUNDS);
+}
+
+/* ---- pictures ---- */
+
+static void bar(const char *label, struct pair p) {
+    enum { WIDTH = 60 };
+    int filled = (int)(p.router * 2 + 0.5); /* half a nanosecond a character */
+    printf("%8s |%.*s%s %.1f ns, %.2f\n", label, filled < WIDTH ? filled : WIDTH,
+           "############################################################", filled > WIDTH ? ">" : "", p.router,
+           p.router / p.anchor);
+}
+
+static void draw_flows(void) {
+    static const struct {
+        const char *label;
+        uint32_t flows;
+    } at[] = {{"1", 1},           {"64", 64},          {"1 Ki", 1 << 10},
+              {"4 Ki", 4 << 10},  {"64 Ki", 64 << 10}, {"256 Ki", 256 << 10},
+              {"1 Mi", 1 << 20},  {"4 Mi", 4 << 20},   {"8 Mi", 8 << 20},
+              {"16 Mi", 16 << 20}};
+    puts("\nspilled flows (all packets are of one of them), ns a packet, times macswap");
+    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++)
+        bar(at[i].label, hits(at[i].flows, DP_ACT_L2));
+}
+
+/* Of a million flows so many are spilled; the others miss the table and go to the primary. */
+static void draw_shares(void) {
+    enum { FLOWS = 1 << 20, STEPS = 8 };
+    puts("\nshare of a million flows that is spilled, ns a packet, times macswap");
+    for (uint32_t i = 0; i <= STEPS; i++) {
+        char label[16];
+        set_flows(FLOWS / STEPS * i);
+        set_service(DP_MODE_SPILL, DP_ACT_L2);
+        choose_flows(FLOWS, 1);
+        b.lcore.worker.counters = (struct dp_counters){0};
+        struct pair p = measure(true);
+        const struct dp_counters *c = &b.lcore.worker.counters;
+        double share = (double)c->verdict[DP_SHARD] / (double)c->packets, meant = (double)i / STEPS;
+        if (c->verdict[DP_SHARD] + c->verdict[DP_PRIMARY] != c->packets || share > meant + 0.01 || share < meant - 0.01)
+            die("not the share of packets that should be spilled");
+        snprintf(label, sizeof label, "%.1f %%", 100 * meant);
+        bar(label, p);
+    }
+}
+
 int main(int argc, char **argv) {
     char *args[] = {argv[0],
                     "--in-memory",
@@ -440,7 +518,7 @@ int main(int argc, char **argv) {
     init();
     struct pair t1 = normal(), t2 = hits(4096, DP_ACT_L2), vxlan = hits(4096, DP_ACT_VXLAN),
                 t3 = hits(1 << 20, DP_ACT_L2), t3_8 = hits(8 << 20, DP_ACT_L2);
-    double t7 = connections_per_second(), t9 = commit_us();
+    double t7 = connections_per_second(), t9 = commit_us(), io = io_ns();
     struct router_flow_figures t4;
     double hash_ns, ours_ns;
     if (router_flow_measure(4, 8 << 20, 4, &t4) || router_rte_hash_measure(8 << 20, 4, &hash_ns, &ours_ns))
@@ -448,19 +526,32 @@ int main(int argc, char **argv) {
     b.six = true;
     fill_pool();
     struct pair six = hits(4096, DP_ACT_L2);
+    b.six = false;
+    fill_pool();
+    if (!json) {
+        draw_flows();
+        draw_shares();
+    }
+    become_rings();
+    struct pair ring = normal(), ring_hit = hits(4096, DP_ACT_L2);
     if (json)
         printf("{\"macswap_ns\": %.2f, \"T1\": %.3f, \"T2\": %.3f, \"T2_vxlan\": %.3f, \"T3\": %.3f, \"T3_8Mi\": %.3f, "
                "\"T4\": %.3f, \"T4_rte_hash\": %.2f, \"T7\": %.0f, "
-               "\"T8\": %.1f, \"T9\": %.1f, \"T2_ip6\": %.3f}\n",
+               "\"T8\": %.1f, \"T9\": %.1f, \"T2_ip6\": %.3f, \"io_ns\": %.2f, \"ring_macswap_ns\": %.2f, "
+               "\"ring_T1\": %.3f, \"ring_T2\": %.3f}\n",
                t1.anchor, t1.router / t1.anchor, t2.router / t2.anchor, vxlan.router / vxlan.anchor,
                t3.router / t3.anchor, t3_8.router / t3_8.anchor, t4.over_floor, hash_ns / ours_ns, t7,
-               t4.bytes_per_flow, t9, six.router / six.anchor);
+               t4.bytes_per_flow, t9, six.router / six.anchor, io, ring.anchor, ring.router / ring.anchor,
+               ring_hit.router / ring_hit.anchor);
     else
-        printf("macswap %.1f ns\nT1 normal %.1f ns %.2f\nT2 4 Ki flows, L2 %.1f ns %.2f\nT2 VXLAN %.1f ns %.2f\nT3 1 "
+        printf("\nio %.1f ns, macswap %.1f ns\nT1 normal %.1f ns %.2f\nT2 4 Ki flows, L2 %.1f ns %.2f\nT2 VXLAN %.1f "
+               "ns %.2f\nT3 1 "
                "Mi %.1f ns %.2f\nT3 8 Mi %.1f ns %.2f\n"
-               "T7 %.2f M/s\nT9 %.0f us\nIPv6, 4 Ki flows %.1f ns %.2f\n",
-               t1.anchor, t1.router, t1.router / t1.anchor, t2.router, t2.router / t2.anchor, vxlan.router,
+               "T7 %.2f M/s\nT9 %.0f us\nIPv6, 4 Ki flows %.1f ns %.2f\nrings: macswap %.1f ns, normal %.1f ns %.2f, 4 "
+               "Ki flows %.1f ns %.2f\n",
+               io, t1.anchor, t1.router, t1.router / t1.anchor, t2.router, t2.router / t2.anchor, vxlan.router,
                vxlan.router / vxlan.anchor, t3.router, t3.router / t3.anchor, t3_8.router, t3_8.router / t3_8.anchor,
-               t7 / 1e6, t9, six.router, six.router / six.anchor);
+               t7 / 1e6, t9, six.router, six.router / six.anchor, ring.anchor, ring.router, ring.router / ring.anchor,
+               ring_hit.router, ring_hit.router / ring_hit.anchor);
     return 0;
 }

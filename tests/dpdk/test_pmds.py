@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Ports by configuration that no other test runs: memif, vhost (a guest's virtio at its other end) and pcap. Prints TAP.
+
+usage: test_pmds.py TOOL PEER   (programs of the build folder)
+The real router on ports of its configuration file; PEER has their other ends, sends TCP of a service and says what comes
+back. Needs no huge pages, no network and no root."""
+import collections
+import json
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+from net import Control, wait
+
+TOOL, PEER = (os.path.realpath(x) for x in sys.argv[1:3])
+VIP, PORT, CONNECTIONS = "198.51.100.7", 80, 200
+CLIENT_MAC, ROUTED_MAC, PRIMARY, SHARD = (f"02000000050{n}" for n in (1, 2, 3, 4))
+SYN, ACK, PUSH, FIN = 2, 16, 24, 17
+done = []
+
+
+def check(name, good, seen=""):
+    done.append(bool(good))
+    print(f"{'ok' if good else 'not ok'} {len(done)} - {name}", flush=True)
+    if not good:
+        print("# " + str(seen)[:900].replace("\n", "\n# "), flush=True)
+
+
+def say(text):
+    print(f"# {text}", flush=True)
+
+
+# ---- frames ----
+
+def total(data):
+    data += b"\0" * (len(data) % 2)
+    n = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while n >> 16:
+        n = (n & 0xffff) + (n >> 16)
+    return ~n & 0xffff
+
+
+def address(text):
+    return bytes(int(x) for x in text.split("."))
+
+
+def tcp(source, port, flags, payload=b"", destination=VIP, to=PORT):
+    a, b = address(source), address(destination)
+    head = lambda checksum: struct.pack("!HHIIBBHHH", port, to, 1000, 2000, 5 << 4, flags, 65535, checksum, 0)
+    whole = head(total(a + b + struct.pack("!BBH", 0, 6, 20 + len(payload)) + head(0) + payload)) + payload
+    ip = lambda checksum: struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(whole), port, 0x4000, 64, 6, checksum, a, b)
+    return bytes.fromhex(ROUTED_MAC + CLIENT_MAC) + b"\x08\0" + ip(total(ip(0))) + whole
+
+
+def connections(first):
+    """Opened and used: SYN, ACK, a short and a full segment of each, one round after the other."""
+    who = [(f"192.0.2.{1 + i % 200}", first + i) for i in range(CONNECTIONS)]
+    return [tcp(a, p, flags, payload) for flags, payload in ((SYN, b""), (ACK, b""), (PUSH, b"hello"), (PUSH, b"x" * 1460)) for a, p in who]
+
+
+def later(first):
+    return [tcp(f"192.0.2.{1 + i % 200}", first + i, PUSH, b"more") for i in range(CONNECTIONS)]
+
+
+def who(frame):
+    return frame[26:30], frame[34:36]
+
+
+def bodies(frames):
+    return collections.Counter(f[12:] for f in frames)
+
+
+def split(frames):
+    """@return connections by the MAC addresses that they were sent to"""
+    macs = collections.defaultdict(set)
+    for f in frames:
+        macs[who(f)].add(f[:6].hex())
+    return collections.Counter("/".join(sorted(x)) for x in macs.values())
+
+
+# ---- processes ----
+
+class Router:
+    def __init__(self, work, ports):
+        self.log, path, control = (os.path.join(work, x) for x in ("log", "router.yaml", "control"))
+        l2 = lambda name, mac: {"name": name, "action": "l2", "port": 1, "mac": ":".join(mac[i:i + 2] for i in range(0, 12, 2))}
+        with open(path, "w") as f:  # YAML reads JSON
+            json.dump({"schema": 1, "memory_mb": 64, "ports": ports, "backends": [l2("p", PRIMARY), l2("s", SHARD)],
+                       "services": [{"name": "web", "address": VIP, "protocol": "tcp", "port": PORT, "primary": "p"}]}, f)
+        with open(self.log, "w") as log:
+            self.p = subprocess.Popen([TOOL, "router", "--config", path, "--control", control], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.control = None
+
+        def answers():
+            if self.p.poll() is not None:
+                raise RuntimeError(f"the router ended with {self.p.returncode}: {self.said()}")
+            try:
+                self.control = Control(control)
+                return self.control.ask("stats")
+            except OSError:
+                return False
+        try:
+            wait(answers, "the router answers")
+        except BaseException:
+            self.close()
+            raise
+
+    def said(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()[-800:]
+
+    def spill(self, share):
+        generation = self.control.ask("spill_set", service="web", weights={"s": share}, ramp_per_s=0)["generation"]
+        wait(lambda: self.control.ask("switched", generation=generation)["switched"], "lcores go by the new shares")
+
+    def counted(self):
+        a = self.control.ask("stats")
+        return a["received"]["packets"], a["counters"]
+
+    def stop(self):
+        self.p.send_signal(signal.SIGTERM)
+        return self.p.wait(60)
+
+    def close(self):
+        if self.control:
+            self.control.close()
+        if self.p.poll() is None:
+            self.p.kill()
+        self.p.wait()
+
+
+class Peer:
+    """The ports' other ends, by EAL's --vdev."""
+
+    def __init__(self, work, devices):
+        self.err = open(os.path.join(work, "peer.log"), "w+")
+        args = [PEER, "-l", "0", "--no-huge", "-m", "64", "--no-pci", "--no-telemetry", "--no-shconf", "--log-level=error", f"--file-prefix=spr-pmds-{os.getpid()}"]
+        self.p = subprocess.Popen(args + [f"--vdev={x}" for x in devices], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.err)
+        self.rest, self.got, self.took, self.ready = b"", {0: [], 1: []}, 0, False
+        os.set_blocking(self.p.stdout.fileno(), False)
+        os.set_blocking(self.p.stdin.fileno(), False)
+        try:
+            self.until(lambda: self.ready, "the peer is ready")
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, seconds):
+        if not select.select([self.p.stdout], [], [], seconds)[0]:
+            return
+        data = os.read(self.p.stdout.fileno(), 1 << 20)
+        if not data:
+            self.err.seek(0)
+            raise RuntimeError(f"the peer ended with {self.p.wait(20)}: {self.err.read()[-600:]}")
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for x in lines:
+            word, n, *frame = x.split()
+            if word == b"got":
+                self.got[int(n)].append(bytes.fromhex(frame[0].decode()))
+            elif word == b"took":
+                self.took += int(n)
+            else:
+                self.ready = True
+
+    def until(self, good, what, seconds=60):
+        end = time.monotonic() + seconds
+        while not good():
+            if time.monotonic() > end:
+                raise RuntimeError(f"waited {seconds} s in vain: {what}")
+            self.read(.05)
+
+    def send(self, port, frames, expect=None):
+        """Sends, and waits until as many came out at `expect` (a port). @return those"""
+        self.got = {0: [], 1: []}
+        text, goal = b"".join(b"send %d %s\n" % (port, f.hex().encode()) for f in frames), self.took + len(frames)
+        while text:
+            try:
+                text = text[os.write(self.p.stdin.fileno(), text[:1 << 16]):]
+            except BlockingIOError:
+                pass
+            self.read(0)
+        self.until(lambda: self.took >= goal, "the peer sends")
+        if expect is not None:
+            end = time.monotonic() + 20
+            while len(self.got[expect]) < len(frames) and time.monotonic() < end:
+                self.read(.05)
+        return self.got[expect] if expect is not None else []
+
+    def stop(self):
+        self.p.stdin.close()
+        os.set_blocking(self.p.stdout.fileno(), True)
+        self.p.stdout.read()
+        return self.p.wait(60)
+
+    def close(self):
+        if self.p.poll() is None:
+            self.p.kill()
+        self.p.wait()
+        self.err.close()
+
+
+# ---- what is held ----
+
+def connected(router, peer):
+    """Frames of no service go to the neighbour port: sent until one comes out on either side, and a last one after which
+    no earlier one can come."""
+    probe = lambda n: tcp("192.0.2.250", n, ACK, destination="203.0.113.9")
+    for port in (0, 1):
+        n, end = 1, time.monotonic() + 30
+        while not peer.got[port ^ 1]:
+            if time.monotonic() > end:
+                raise RuntimeError(f"nothing comes through from port {port}: {router.said()}")
+            peer.send(port, [probe(n)])
+            for _ in range(10):
+                peer.read(.02)
+            n += 1
+        peer.send(port, [probe(60000)])
+        peer.until(lambda: probe(60000) in peer.got[port ^ 1], "the last probe comes through")
+        peer.got = {0: [], 1: []}
+
+
+def both_ways(kind, router, peer):
+    router.spill(0)
+    seen, sent = peer.send(0, connections(1000), 1), connections(1000)
+    check(f"{kind}: without a spill everything comes to the primary, changed in its MAC addresses only", bodies(seen) == bodies(sent) and split(seen) == {PRIMARY: CONNECTIONS}, (len(seen), split(seen)))
+    check(f"{kind}: in its order", [f[12:] for f in seen] == [f[12:] for f in sent])
+    router.spill(.5)
+    seen, sent = peer.send(0, connections(2000), 1), connections(2000)
+    by = split(seen)
+    check(f"{kind}: of new connections half go to the shard, each with all of its packets", bodies(seen) == bodies(sent) and set(by) == {PRIMARY, SHARD} and .3 < by[SHARD] / CONNECTIONS < .7, (len(seen), by))
+    shards = {who(f) for f in seen if f[:6].hex() == SHARD}
+    seen = peer.send(0, later(1000), 1)
+    check(f"{kind}: older ones stay with the primary", len(seen) == CONNECTIONS and split(seen) == {PRIMARY: CONNECTIONS}, split(seen))
+    router.spill(0)
+    seen = peer.send(0, later(2000), 1)
+    check(f"{kind}: spilled ones stay with the shard when the spill ends", len(seen) == CONNECTIONS and {who(f) for f in seen if f[:6].hex() == SHARD} == shards, split(seen))
+    seen = peer.send(0, connections(3000), 1)
+    check(f"{kind}: and new ones go to the primary", split(seen) == {PRIMARY: CONNECTIONS} and len(seen) == 4 * CONNECTIONS, split(seen))
+    answers = [tcp(VIP, PORT, PUSH, b"y" * n, destination="192.0.2.1", to=5000 + n) for n in range(0, 1400, 7)]
+    seen = peer.send(1, answers, 0)
+    check(f"{kind}: answers go back untouched", seen == answers, len(seen))
+
+
+def balance(kind, before, after, sent, came):
+    c = {k: v - before[1][k] for k, v in after[1].items()}
+    received, out = after[0] - before[0], sum(c[k] for k in ("primary", "shard", "pass", "return", "bounce", "reply"))
+    drops = {k: v for k, v in c.items() if k.startswith("drop_") and v}
+    check(f"{kind}: received what was sent, forwarded what came, nothing dropped", received == sent == out == came and not drops, (received, sent, out, came, drops))
+    check(f"{kind}: as many to the shard as it got", c["shard"] > 0 and c["syn_spilled"] == c["flow_new"] > 0, c)
+
+
+def pair(kind, ports, devices):
+    began, work = time.monotonic(), tempfile.mkdtemp(prefix="spr-pmds-")
+    router = peer = None
+    try:
+        router = Router(work, ports(work))
+        peer = Peer(work, devices(work))
+        connected(router, peer)
+        before, sends, whole, came = router.counted(), 0, peer.send, 0
+
+        def counting(port, frames, expect=None):
+            nonlocal sends, came
+            seen = whole(port, frames, expect)
+            sends, came = sends + len(frames), came + len(seen)
+            return seen
+        peer.send = counting
+        both_ways(kind, router, peer)
+        balance(kind, before, router.counted(), sends, came)
+        check(f"{kind}: the peer ends, and the router goes on", peer.stop() == 0 and router.control.ask("stats"))
+        check(f"{kind}: SIGTERM ends the router cleanly", router.stop() == 0, router.said())
+        say(f"{kind}: {sends} frames, {time.monotonic() - began:.1f} s")
+    finally:
+        for x in (peer, router):
+            if x:
+                x.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def memif():
+    """The router listens on two sockets, the peer's memory is shared through them."""
+    path = lambda work, i: os.path.join(work, f"memif{i}")
+    pair("memif", lambda work: [{"type": "memif", "socket": path(work, i), "role": "server", "id": i} for i in (0, 1)],
+         lambda work: [f"net_memif{i},role=client,id={i},socket={path(work, i)},socket-abstract=no" for i in (0, 1)])
+
+
+def vhost():
+    """As a hypervisor has it: the router is the backend of two virtio devices of one guest."""
+    path = lambda work, i: os.path.join(work, f"vhost{i}")
+    pair("vhost", lambda work: [{"type": "vhost", "socket": path(work, i)} for i in (0, 1)],
+         lambda work: [f"net_virtio_user{i},path={path(work, i)},queues=1,mac=02:00:00:00:06:0{i}" for i in (0, 1)])
+
+
+# ---- pcap ----
+
+def write_pcap(path, frames):
+    with open(path, "wb") as f:
+        f.write(struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1))
+        for i, x in enumerate(frames):
+            f.write(struct.pack("<IIII", 1700000000, i, len(x), len(x)) + x)
+
+
+def read_pcap(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    order = "<" if struct.unpack("<I", data[:4])[0] in (0xa1b2c3d4, 0xa1b23c4d) else ">"
+    at, frames = 24, []
+    while at < len(data):
+        kept, was = struct.unpack(order + "8xII", data[at:at + 16])
+        frames.append(data[at + 16:at + 16 + kept])
+        assert kept == was == len(frames[-1])
+        at += 16 + kept
+    return frames
+
+
+def pcap():
+    """From files to files: a port that has been read is a port where nothing comes."""
+    began, work = time.monotonic(), tempfile.mkdtemp(prefix="spr-pmds-")
+    name = lambda i, way: os.path.join(work, f"{way}{i}.pcap")
+    others = [tcp("192.0.2.9", 7000 + i, ACK, destination="203.0.113.9") for i in range(50)]
+    broken = bytearray(tcp("192.0.2.9", 7100, SYN))
+    broken[24] ^= 1
+    come, back = connections(1000) + others + [bytes(broken)], [tcp(VIP, PORT, PUSH, b"z" * n, destination="192.0.2.1", to=6000 + n) for n in range(300)]
+    router = None
+    try:
+        write_pcap(name(0, "in"), come)
+        write_pcap(name(1, "in"), back)
+        router = Router(work, [{"type": "pcap", "receive": name(i, "in"), "send": name(i, "out")} for i in (0, 1)])
+        wait(lambda: router.counted()[0] == len(come) + len(back), "the files are read")
+        c = router.counted()[1]
+        code = router.stop()
+        seen = read_pcap(name(1, "out"))
+        mine = [f for f in seen if f[30:34] == address(VIP)]
+        check("pcap: the service's packets go to the primary, changed in their MAC addresses only", [f[12:] for f in mine] == [f[12:] for f in connections(1000)] and split(mine) == {PRIMARY: CONNECTIONS}, (len(seen), split(mine)))
+        check("pcap: those of others go on untouched", [f for f in seen if f[30:34] != address(VIP)] == others, len(seen))
+        check("pcap: and the other way", read_pcap(name(0, "out")) == back)
+        check("pcap: a packet with a wrong checksum is dropped and counted as that", c["drop_checksum"] == 1 and c["primary"] == 4 * CONNECTIONS and c["pass"] == len(others) + len(back), c)
+        check("pcap: SIGTERM ends the router cleanly", code == 0, router.said())
+        say(f"pcap: {len(come) + len(back)} frames, {time.monotonic() - began:.1f} s")
+    finally:
+        if router:
+            router.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main():
+    r = subprocess.run([TOOL, "router", "--config", os.devnull, "--control", os.devnull], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    if r.returncode == 77:
+        print(f"1..0 # SKIP {r.stdout.strip().splitlines()[-1]}")
+        return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for part in (pcap, memif, vhost):
+        part()
+    print(f"1..{len(done)}")
+    return 0 if all(done) else 1
+
+
+sys.exit(main())

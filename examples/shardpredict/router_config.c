@@ -16,7 +16,9 @@ static json_t *read_weights(struct spr__doc *d, spr__node *n) {
         double share = 0;
         char *name = spr__io_strndup(d->ctx, key, length);
         spr__doc_number(d, v, 0, 1, &share);
-        if (!name || json_object_set_new(out, name, json_real(share)))
+        bool text = name && *name && strlen(name) == length;
+        json_t *number = text ? json_real(share) : NULL;
+        if (!number || json_object_set_new(out, name, number))
             spr__doc_fail(d, v, "the name of a backend is no text");
         spr__io_strfree(d->ctx, name);
     }

@@ -118,6 +118,7 @@ def configurations(work):
                               ("schema: 1\n? \"a\" :\t? b\n", 1, "bad.yaml:2: a tab in a document with '? ': use spaces"),
                               ("schema: 1\nservices:\n  - {name: a}\n", 1, "the key 'address' is missing"),
                               ("schema: 1\nspills: [{service: a, weights: {b: 2}}]\n", 1, "bad.yaml:2:36: 2 must lie between 0 and 1"),
+                              ("schema: 1\nspills: [{service: a, weights: {\"\": 0.1}}]\n", 1, "bad.yaml:2:37: the name of a backend is no text"),
                               ("schema: 1\nbackends: [{name: a, action: pass}, {name: a, action: pass}]\n", 1, "'a' is there twice"),
                               ("schema: 1\nports: [{type: af_xdp}]\n", 1, "the key 'interface' is missing"),
                               ("schema: 1\n", 1, "there are no ports"),

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -643,6 +644,13 @@ static int fill(const struct dp_config *c, const struct dp_directory *d, struct 
     return SPR_OK;
 }
 
+static int not_made(const struct dp_config *c, int made, const char *wrong, int64_t which, struct dp_why *why) {
+    if (made == -ENOMEM)
+        return fail(why, SPR_E_NOMEM, "%s", wrong);
+    const char *name = which >= 0 ? c->services[which].name : dp_config_backend_name(c, (uint16_t)~which);
+    return fail(why, SPR_E_ARG, "'%s': %s", name ? name : "?", wrong);
+}
+
 int dp_config_snapshot(const struct dp_config *c, const struct dp_directory *d, uint64_t generation,
                        struct dp_snapshot **out, struct dp_why *why) {
     size_t spilling = 1;
@@ -656,10 +664,10 @@ int dp_config_snapshot(const struct dp_config *c, const struct dp_directory *d, 
                      .targets = malloc(spilling * DP_TARGETS_MOST * sizeof *m.targets)};
     int rc =
         m.services && m.backends && m.rows && m.targets ? fill(c, d, &m, why) : fail(why, SPR_E_NOMEM, "out of memory");
-    if (rc >= 0 &&
-        dp_snapshot_make(m.services, c->service_count, m.backends, c->backend_count, generation, out, &wrong, &which)) {
-        const char *name = which >= 0 ? c->services[which].name : dp_config_backend_name(c, (uint16_t)~which);
-        rc = fail(why, SPR_E_ARG, "'%s': %s", name ? name : "?", wrong);
+    if (rc >= 0) {
+        int made = dp_snapshot_make(m.services, c->service_count, m.backends, c->backend_count, generation, out, &wrong,
+                                    &which);
+        rc = made ? not_made(c, made, wrong, which, why) : SPR_OK;
     }
     free(m.services);
     free(m.backends);

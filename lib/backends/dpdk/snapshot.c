@@ -5,6 +5,7 @@
 
 #include "flow.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,9 @@ static bool put(struct dp_snapshot *s, const uint8_t *address, uint8_t ip, uint8
     memcpy(k->address, address, ip == 4 ? 4 : 16);
     return true;
 }
+
+/* What is wrong, when nothing that was said is. */
+static const char no_memory[] = "out of memory";
 
 /* ---- checking ---- */
 
@@ -152,7 +156,7 @@ static const char *add_service(struct dp_snapshot *s, const struct dp_service_sp
     struct dp_service *to = (struct dp_service *)(uintptr_t)&s->services[index];
     uint16_t *rows = NULL;
     if (v->rows && !(rows = malloc(DP_ROWS * sizeof *rows)))
-        return "out of memory";
+        return no_memory;
     bool any = false;
     for (int i = 0; rows && i < DP_ROWS; i++) {
         uint16_t backend = v->rows[i] ? v->backends[v->rows[i] - 1] : 0;
@@ -216,7 +220,7 @@ int dp_snapshot_make(const struct dp_service_spec *services, uint32_t service_co
         if (!backends[i].index || backends[i].index >= DP_BACKENDS_MOST) {
             *why = "indexes of backends are 1 to 4095";
             *which = ~(int64_t)backends[i].index;
-            return -1;
+            return -EINVAL;
         }
         highest = backends[i].index > highest ? backends[i].index : highest;
     }
@@ -225,15 +229,15 @@ int dp_snapshot_make(const struct dp_service_spec *services, uint32_t service_co
         s->backend_count = highest + 1;
     if (!s || reserve(s, service_count, backend_count)) {
         dp_snapshot_free(s);
-        *why = "out of memory";
-        return -1;
+        *why = no_memory;
+        return -ENOMEM;
     }
     s->generation = generation;
     s->tick_ms = DP_TICK_MS;
     *why = fill(s, services, service_count, backends, backend_count, which);
     if (*why) {
         dp_snapshot_free(s);
-        return -1;
+        return *why == no_memory ? -ENOMEM : -EINVAL;
     }
     *out = s;
     return 0;

@@ -90,7 +90,7 @@ struct dp_snapshot {
 
 enum { DP_TICK_MS = 2000 }; /* 256 ages: idle times of up to 8 minutes */
 
-/* @return 0; -1 and *why, with *which the service (from 0) or backend (~index) it is about */
+/* @return 0; -ENOMEM, or -EINVAL with *which the service (from 0) or backend (~index) it is about; and *why */
 int dp_snapshot_make(const struct dp_service_spec *services, uint32_t service_count,
                      const struct dp_backend_spec *backends, uint32_t backend_count, uint64_t generation,
                      struct dp_snapshot **out, const char **why, int64_t *which);

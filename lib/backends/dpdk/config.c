@@ -256,13 +256,13 @@ int dp_config_backend(struct dp_config *c, struct dp_directory *d, const struct 
         return fail(why, SPR_E_ARG, "backend '%s': %s", b->name, wrong);
     struct dp_conf_backend *to = dp_config_find_backend(c, b->name);
     if (!to) {
-        uint16_t index = backend_index(d, c, b->name);
-        if (!index)
-            return fail(why, SPR_E_CAPACITY, "backend '%s': there are %d already", b->name, DP_BACKENDS_MOST - 1);
         struct dp_conf_backend *grown = realloc(c->backends, (c->backend_count + 1) * sizeof *grown);
         if (!grown)
             return fail(why, SPR_E_NOMEM, "out of memory");
         c->backends = grown;
+        uint16_t index = backend_index(d, c, b->name); /* after what can fail: the directory does not forget */
+        if (!index)
+            return fail(why, SPR_E_CAPACITY, "backend '%s': there are %d already", b->name, DP_BACKENDS_MOST - 1);
         to = &grown[c->backend_count++];
         *to = (struct dp_conf_backend){.index = index, .alive = true};
         memcpy(to->name, b->name, strlen(b->name));
@@ -355,15 +355,17 @@ int dp_config_service(struct dp_config *c, struct dp_directory *d, const struct 
     for (uint32_t i = 0; i < c->service_count; i++)
         if (&c->services[i] != to && !memcmp(&c->services[i].at, &at, sizeof at))
             return fail(why, SPR_E_ARG, "service '%s' is where service '%s' is", s->name, c->services[i].name);
-    uint16_t front = front_number(d, c, &at);
-    if (!front)
-        return fail(why, SPR_E_CAPACITY, "service '%s': there are %d already", s->name, DP_SERVICES_MOST);
     if (!to) {
         struct dp_conf_service *grown = realloc(c->services, (c->service_count + 1) * sizeof *grown);
         if (!grown)
             return fail(why, SPR_E_NOMEM, "out of memory");
         c->services = grown;
-        to = &grown[c->service_count++];
+    }
+    uint16_t front = front_number(d, c, &at); /* likewise */
+    if (!front)
+        return fail(why, SPR_E_CAPACITY, "service '%s': there are %d already", s->name, DP_SERVICES_MOST);
+    if (!to) {
+        to = &c->services[c->service_count++];
         *to = (struct dp_conf_service){0};
         memcpy(to->name, s->name, strlen(s->name));
     }

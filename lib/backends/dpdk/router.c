@@ -303,7 +303,7 @@ int spr_dpdk_commit(spr_dpdk *r, struct spr_time now, uint64_t *generation) {
     dp_config_free(&r->config);
     r->config = r->draft;
     r->draft = (struct dp_config){0};
-    r->open = false;
+    r->open = r->stale = false;
     if (generation)
         *generation = r->generation;
     return SPR_OK;
@@ -368,7 +368,12 @@ int spr_dpdk_step(spr_dpdk *r, struct spr_time now) {
     changed |= settle(r, now_ms);
     dp_capture_step(r);
     reclaim(r, false);
-    return changed ? dp_router_publish(r, &r->config) : SPR_OK;
+    r->stale |= changed;
+    if (!r->stale)
+        return SPR_OK;
+    int rc = dp_router_publish(r, &r->config);
+    r->stale = rc < 0; /* the next step tries again, also where nothing moves any more */
+    return rc;
 }
 
 /* ---- lcores ---- */

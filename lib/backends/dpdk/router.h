@@ -41,7 +41,8 @@ struct spr_dpdk {
     struct dp_directory *directory;
     struct dp_region *region; /* whose the tables and the directory are; NULL: memory of ours */
     struct dp_config config, draft;
-    bool open; /* a change is open: draft is valid */
+    bool open;  /* a change is open: draft is valid */
+    bool stale; /* ramps have gone on, and the lcores do not know yet */
     struct dp_snapshot *_Atomic snapshot;
     struct dp_retired retired[DP_RETIRED_MOST];
     unsigned retired_count;

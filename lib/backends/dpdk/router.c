@@ -174,6 +174,7 @@ void spr_dpdk_close(spr_dpdk *r) {
         rte_ring_free(r->lcores[q].commands);
         rte_ring_free(r->lcores[q].answers);
     }
+    rte_ring_free(r->capture.ring);
     dp_ports_close(r);
     for (unsigned i = 0; i < r->retired_count; i++)
         dp_snapshot_free(r->retired[i].snapshot);

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ int dp_flow_open(void *memory, size_t bytes, enum dp_flow_family family, unsigne
         return -1;
     struct dp_flow_table *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
     if (!t)
-        return *why = "out of memory", -1;
+        return *why = "out of memory", -ENOMEM;
     *t = (struct dp_flow_table){.buckets = (uint8_t *)memory + DP_FLOW_START,
                                 .mask = (UINT32_C(1) << buckets_log2) - 1,
                                 .shift = family == DP_FLOW_IP6 ? 7 : 6,

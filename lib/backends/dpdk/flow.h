@@ -40,7 +40,7 @@ enum dp_flow_family { DP_FLOW_IP4, DP_FLOW_IP6 };
 size_t dp_flow_bytes(enum dp_flow_family family, unsigned buckets_log2);
 /*
  * A table in `memory` (64-byte aligned): new when `seed` is given by `fresh`, else the one that is there is taken as it
- * stands after its header was checked. @return 0, or -1 and *why
+ * stands after its header was checked. @return 0; -ENOMEM, or -1 where it cannot be used; and *why
  */
 int dp_flow_open(void *memory, size_t bytes, enum dp_flow_family family, unsigned buckets_log2, bool fresh,
                  uint64_t seed, struct dp_flow_table **out, const char **why);

@@ -7,6 +7,7 @@
 #include "region.h"
 #include "router.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,9 +29,10 @@ static int open_queue(struct spr_dpdk *r, unsigned q, uint8_t **at, unsigned log
     for (int f = DP_FLOW_IP4; f <= DP_FLOW_IP6; f++) {
         const char *wrong = NULL;
         size_t bytes = dp_flow_bytes((enum dp_flow_family)f, log2);
-        if (dp_flow_open(*at, bytes, (enum dp_flow_family)f, log2, fresh, seed, &t->flow[f], &wrong)) {
+        int rc = dp_flow_open(*at, bytes, (enum dp_flow_family)f, log2, fresh, seed, &t->flow[f], &wrong);
+        if (rc) {
             snprintf(why->text, sizeof why->text, "flow table of queue %u: %s", q, wrong);
-            return SPR_E_CORRUPT;
+            return rc == -ENOMEM ? SPR_E_NOMEM : SPR_E_CORRUPT;
         }
         *at += pages(bytes);
     }
@@ -50,7 +52,7 @@ static int open_region(struct spr_dpdk *r, const struct spr_dpdk_opts *o, unsign
     r->region = malloc(sizeof *r->region);
     if (!r->region || dp_region_open(&spec, r->region, text)) {
         snprintf(why->text, sizeof why->text, "%.199s", r->region ? text : "out of memory");
-        int rc = r->region ? SPR_E_IO : SPR_E_NOMEM;
+        int rc = r->region && o->region ? SPR_E_IO : SPR_E_NOMEM;
         free(r->region);
         r->region = NULL;
         return rc;

@@ -2,6 +2,7 @@
 /* The data plane as a process of its own: configuration in, lcores on, steps and the control socket until a signal. */
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,6 +116,18 @@ static int with_config(spr_context *ctx, const char *file, const char *control, 
     return code;
 }
 
+static int run(const char *config, const char *control, const char **ports, int json) {
+    if (!config)
+        return tool_usage("router", "--config FILE is required");
+    catch_signals();
+    spr_context *ctx = tool_context(0, 1);
+    if (!ctx)
+        return EXIT_FAILED;
+    int rc = with_config(ctx, config, control, ports, json);
+    tool_context_free(ctx);
+    return rc;
+}
+
 int verb_router(int argc, const char **argv) {
     static const char about[] = "Runs the data plane as a process: packets of services go to their primaries, new "
                                 "flows spill to shards by the\n"
@@ -127,7 +140,7 @@ int verb_router(int argc, const char **argv) {
         "address.\n"
         "SIGTERM and SIGINT end it. The socket speaks JSON lines (doc/schema/router.json) to this user and root only:\n"
         "  echo '{\"cmd\":\"stats\"}' | socat - UNIX-CONNECT:PATH";
-    const char *config = NULL, *control = NULL, **ports = NULL;
+    char *config = NULL, *control = NULL, **ports = NULL; /* popt's, ours to free */
     int json = 0;
     struct poptOption table[] = {
         {"config", 'c', POPT_ARG_STRING, &config, 0, "configuration (YAML; examples/router.yaml); required", "FILE"},
@@ -137,15 +150,12 @@ int verb_router(int argc, const char **argv) {
         POPT_TABLEEND,
     };
     int rc = tool_options("router", about, epilogue, table, argc, argv, NULL);
-    if (rc >= 0)
-        return rc;
-    if (!config)
-        return tool_usage("router", "--config FILE is required");
-    catch_signals();
-    spr_context *ctx = tool_context(0, 1);
-    if (!ctx)
-        return EXIT_FAILED;
-    rc = with_config(ctx, config, control, ports, json);
-    tool_context_free(ctx);
+    if (rc < 0)
+        rc = run(config, control, (const char **)(uintptr_t)ports, json);
+    for (char **port = ports; port && *port; port++)
+        free(*port);
+    free(ports);
+    free(control);
+    free(config);
     return rc;
 }

@@ -103,7 +103,7 @@ static int make_lcores(struct spr_dpdk *r, uint64_t seed, struct dp_why *why) {
 }
 
 static int open_all(struct spr_dpdk *r, const struct spr_dpdk_opts *o, uint64_t seed) {
-    struct dp_why why = {""};
+    struct dp_why why = {"out of memory"}; /* of who says nothing else */
     int rc = dp_ports_open(r, o, &why);
     if (rc >= 0)
         rc = dp_tables_open(r, o, seed, &why);

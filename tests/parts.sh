@@ -35,9 +35,9 @@ part_unit() { plain && tests_in "$build/plain" --no-suite libvirt --no-suite dpd
 
 part_sanitize() {
     CC=clang configure "$build/sanitize" --buildtype=debugoptimized -Dwerror=true -Db_sanitize=address,undefined \
-        -Db_lundef=false && build_in "$build/sanitize" || return 1
+        -Db_lundef=false -Ddpdk=enabled && build_in "$build/sanitize" || return 1
     ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-        tests_in "$build/sanitize" --suite unit --timeout-multiplier 6
+        tests_in "$build/sanitize" --suite unit --suite process --timeout-multiplier 6
 }
 
 part_valgrind() {

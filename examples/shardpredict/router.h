@@ -10,6 +10,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <shardpredict.h>
 #include <shardpredict/backend-dpdk.h>
@@ -126,7 +127,8 @@ json_t *router_config_read(spr_context *ctx, const char *path);
 struct router_door {
     void *library;
     int (*eal_init)(int argc, char **argv);
-    int (*eal_cleanup)(void);
+    int (*device_find)(const char *name, uint16_t *id);
+    int (*device_close)(uint16_t id);
 #define ROUTER_X(name) __typeof__(&spr_dpdk_##name) name;
     ROUTER_DOOR(ROUTER_X)
 #undef ROUTER_X
@@ -141,6 +143,8 @@ int router_devices(const json_t *config, const char *const *ports, struct router
                    char why[ROUTER_WHY]);
 int router_eal_start(const struct router_door *door, const struct router_settings *settings,
                      const struct router_device *devices, int count, char why[ROUTER_WHY]);
+/* Close the devices, once nobody uses them; the process must end then. */
+void router_eal_end(const struct router_door *door, const struct router_device *devices, int count);
 
 /* ---- what is steered (router_change.c) ---- */
 

@@ -90,7 +90,7 @@ static int on_ports(struct router *r, const json_t *config, const char *control,
         r->door.close(r->plane);
         json_decref(r->now);
     }
-    r->door.eal_cleanup();
+    router_eal_end(&r->door, r->devices, r->device_count);
     return code;
 }
 

@@ -37,7 +37,7 @@ struct spr_dpdk_opts {
     int32_t pass;             /**< frames of no service: 0 = on to the port's neighbour (0 and 1, 2 and 3), SPR_NONE = dropped and counted */
     int32_t promiscuous;      /**< 1: ports take every frame */
     int32_t sleep_us;         /**< longest sleep of an idle lcore, 0 = 100, SPR_NONE = never sleep */
-    int32_t reserved;         /**< must be 0 */
+    int32_t interrupts;       /**< idle lcores: 0 = wait for the devices' interrupts where all ports have them, SPR_NONE = only nap */
 };
 /** Open a router: ports are set up and started, nothing is forwarded yet. */
 SPR_API int spr_dpdk_open(spr_context *ctx, const struct spr_dpdk_opts *opts, spr_dpdk **out);
@@ -169,6 +169,25 @@ SPR_API int spr_dpdk_metrics(spr_dpdk *r, char **out);
 SPR_API void spr_dpdk_text_free(char *text);
 /** Share of the time its lcores worked since the last call, 0..1. */
 SPR_API double spr_dpdk_busy(spr_dpdk *r);
+/** Share of a processor that each of its lcores used since the last call, 0..1, what idling costs included; those of spr_dpdk_start. */
+SPR_API double spr_dpdk_cpu(spr_dpdk *r);
+/** How an lcore waits that has had nothing to do for some milliseconds. */
+enum spr_dpdk_way {
+    SPR_DPDK_WAIT_POLL = 0,     /**< it does not: `sleep_us` is SPR_NONE */
+    SPR_DPDK_WAIT_NAP = 1,      /**< naps of at most `sleep_us` */
+    SPR_DPDK_WAIT_INTERRUPT = 2 /**< until a packet comes, 10 ms at a time */
+};
+/** How an lcore waits, and how often it did. */
+struct spr_dpdk_idle {
+    size_t size;         /**< sizeof this struct, set by the caller */
+    int32_t way;         /**< ::spr_dpdk_way */
+    int32_t reserved;    /**< 0 */
+    const char *lacking; /**< the port without receive interrupts for which it naps; NULL: none, or they were not asked for */
+    uint64_t waits;      /**< sleeps until an interrupt or their longest time */
+    uint64_t woken;      /**< those that a device ended */
+};
+/** How a queue's lcore waits. */
+SPR_API int spr_dpdk_idle(const spr_dpdk *r, int32_t queue, struct spr_dpdk_idle *out);
 
 /** A flow of a dump. */
 struct spr_dpdk_flow {

@@ -500,11 +500,20 @@ static void idle_router_burns_no_core(void **state) {
     commit(r);
     assert_int_equal(spr_dpdk_start(r), SPR_OK);
     spr_dpdk_busy(r);
+    assert_true(spr_dpdk_cpu(r) <= 0); /* since a last call that was not */
     double used = seconds(CLOCK_PROCESS_CPUTIME_ID), began = seconds(CLOCK_MONOTONIC);
     usleep(300000);
     used = seconds(CLOCK_PROCESS_CPUTIME_ID) - used;
     assert_true(used < (seconds(CLOCK_MONOTONIC) - began) / 2);
     assert_true(spr_dpdk_busy(r) < 0.01);
+    struct spr_dpdk_idle idle = {.size = sizeof idle};
+    assert_int_equal(spr_dpdk_idle(r, 0, &idle), SPR_OK);
+    assert_int_equal(idle.way, SPR_DPDK_WAIT_NAP); /* rings have no interrupts */
+    assert_non_null(idle.lacking);
+    assert_int_equal(idle.waits, 0);
+    assert_int_equal(spr_dpdk_idle(r, 1, &idle), SPR_E_ARG);
+    double cpu = spr_dpdk_cpu(r);
+    assert_true(cpu > 0 && cpu < 0.5);
     int last = -1;
     put(8000, 2);
     for (int i = 0; i < 10000 && last < 0; i++) {

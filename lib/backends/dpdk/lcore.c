@@ -7,7 +7,7 @@
 #include <rte_prefetch.h>
 #include <string.h>
 
-enum { SWEEP_BUCKETS = 64, SWEEP_MS = 1 };
+enum { SWEEP_BUCKETS = 64, SWEEP_MS = 1, SWEEP_DUE = 16 };
 
 /* ---- capturing ---- */
 
@@ -191,8 +191,9 @@ unsigned dp_lcore_poll(struct dp_lcore *l) {
     }
     all = receive(l, s);
     if (began - l->cycles_sweep >= l->cycles_per_ms * SWEEP_MS) {
+        uint64_t due = (began - l->cycles_sweep) / (l->cycles_per_ms * SWEEP_MS); /* more than one: it slept */
         l->cycles_sweep = began;
-        dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS, l->now_ms);
+        dp_worker_sweep(&l->worker, s, SWEEP_BUCKETS * (unsigned)(due < SWEEP_DUE ? due : SWEEP_DUE), l->now_ms);
         obey(l);
     }
     atomic_store_explicit(&l->seen, s->generation, memory_order_release);

@@ -8,6 +8,7 @@
 #define SPR_DPDK_LCORE_H
 
 #include "decide.h"
+#include "idle.h"
 
 #include <rte_mbuf.h>
 #include <rte_rcu_qsbr.h>
@@ -20,6 +21,7 @@ struct dp_port {
     uint16_t id;        /* of EAL */
     uint16_t neighbour; /* index where frames of no service go on, DP_PORT_PASS = nowhere */
     uint8_t mac[6];
+    bool interrupts; /* its receive interrupts are asked for; whether the driver has any is found out in idle.c */
     char name[64];
 };
 
@@ -62,6 +64,7 @@ struct dp_lcore {
     struct rte_mbuf *out[DP_PORTS_MOST][DP_BURST];
     uint8_t out_at[DP_PORTS_MOST][DP_BURST]; /* which of the burst it was */
     unsigned out_count[DP_PORTS_MOST];
+    struct dp_idle idle;
 } __attribute__((aligned(64)));
 
 /* One round. @return packets received */

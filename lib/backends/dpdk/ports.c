@@ -46,6 +46,7 @@ static int configure(struct spr_dpdk *r, struct dp_port *p, const struct rte_eth
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf = info->flow_type_rss_offloads & hash;
     }
+    conf.intr_conf.rxq = p->interrupts;
     if (info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE)
         conf.txmode.offloads |= RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
     int rc = rte_eth_dev_configure(p->id, (uint16_t)r->queues, (uint16_t)r->queues, &conf);
@@ -78,6 +79,12 @@ static int start(struct spr_dpdk *r, struct dp_port *p, bool promiscuous, struct
     return SPR_OK;
 }
 
+static int set_up(struct spr_dpdk *r, struct dp_port *p, const struct rte_eth_dev_info *info, bool promiscuous,
+                  struct dp_why *why) {
+    int rc = configure(r, p, info, why);
+    return rc < 0 ? rc : start(r, p, promiscuous, why);
+}
+
 static int open_one(struct spr_dpdk *r, const char *name, bool promiscuous, struct dp_why *why) {
     struct dp_port *p = &r->ports[r->port_count];
     struct rte_eth_dev_info info;
@@ -90,11 +97,14 @@ static int open_one(struct spr_dpdk *r, const char *name, bool promiscuous, stru
     int rc = rte_eth_dev_info_get(p->id, &info);
     if (rc)
         return fail(why, SPR_E_IO, "port '%s': %s", name, rte_strerror(-rc));
-    rc = configure(r, p, &info, why);
-    if (rc < 0)
-        return rc;
     r->port_count++;
-    rc = start(r, p, promiscuous, why);
+    p->interrupts = r->interrupts;
+    rc = set_up(r, p, &info, promiscuous, why);
+    if (rc == SPR_E_IO && p->interrupts) { /* some devices have too few vectors for it and refuse: then without */
+        rte_eth_dev_stop(p->id);
+        p->interrupts = false;
+        rc = set_up(r, p, &info, promiscuous, why);
+    }
     if (rc >= 0)
         forget_early(r, p, info.driver_name);
     return rc;

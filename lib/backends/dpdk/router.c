@@ -16,7 +16,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum { IDLE_ROUNDS = 256, SLEEP_US = 100, COMMANDS = 4, BEYOND_MS = 4000 };
+enum { IDLE_ROUNDS = 256, IDLE_NAPS = 64, SLEEP_US = 100, COMMANDS = 4, BEYOND_MS = 4000 };
 
 uint64_t dp_now_ms(const struct spr_dpdk *r) { return rte_rdtsc() / r->cycles_per_ms; }
 
@@ -51,6 +51,8 @@ static void swap_in(struct spr_dpdk *r, struct dp_snapshot *s) {
     reclaim(r, r->retired_count == DP_RETIRED_MOST);
     if (old)
         r->retired[r->retired_count++] = (struct dp_retired){.snapshot = old, .token = rte_rcu_qsbr_start(r->rcu)};
+    for (unsigned q = 0; q < r->queues; q++)
+        dp_idle_ring(&r->lcores[q]);
 }
 
 int dp_router_publish(struct spr_dpdk *r, const struct dp_config *c) {
@@ -98,6 +100,7 @@ static int make_lcores(struct spr_dpdk *r, uint64_t seed, struct dp_why *why) {
         }
         dp_pending_use(l->worker.pending, r->tables[q].pending);
         dp_worker_recount(&l->worker);
+        dp_idle_open(l, r->sleep_us != 0, r->interrupts);
     }
     return SPR_OK;
 }
@@ -153,6 +156,7 @@ int spr_dpdk_open(spr_context *ctx, const struct spr_dpdk_opts *opts, spr_dpdk *
     r->queues = o.queues ? (unsigned)o.queues : 1;
     r->passes = o.pass != SPR_NONE;
     r->sleep_us = o.sleep_us == SPR_NONE ? 0 : o.sleep_us ? o.sleep_us : SLEEP_US;
+    r->interrupts = r->sleep_us && o.interrupts != SPR_NONE;
     r->cycles_per_ms = rte_get_tsc_hz() / 1000;
     rc = open_all(r, &o, seed);
     if (rc < 0) {
@@ -170,6 +174,7 @@ void spr_dpdk_close(spr_dpdk *r) {
     spr_dpdk_stop(r);
     spr_dpdk_capture(r, NULL, NULL, NULL, 0);
     for (unsigned q = 0; r->lcores && q < r->queues; q++) {
+        dp_idle_close(&r->lcores[q]);
         dp_worker_fini(&r->lcores[q].worker);
         rte_ring_free(r->lcores[q].commands);
         rte_ring_free(r->lcores[q].answers);
@@ -394,10 +399,18 @@ struct place {
 };
 
 /* Naps get longer while nothing comes, up to the limit; who sleeps is offline, so that no snapshot waits for it. */
+static void nap(const struct spr_dpdk *r, const struct dp_lcore *l, unsigned us) {
+    rte_rcu_qsbr_thread_offline(r->rcu, l->queue);
+    usleep(us < (unsigned)r->sleep_us ? us : (unsigned)r->sleep_us);
+    rte_rcu_qsbr_thread_online(r->rcu, l->queue);
+}
+
+/* Polls, then naps for some milliseconds, then waits for an interrupt or naps on. */
 static int run(void *arg) {
     struct dp_lcore *l = arg;
     struct spr_dpdk *r = (struct spr_dpdk *)(void *)((char *)l->snapshot - offsetof(struct spr_dpdk, snapshot));
     unsigned idle = 0;
+    dp_idle_begin(l);
     rte_rcu_qsbr_thread_online(r->rcu, l->queue);
     while (atomic_load_explicit(&r->running, memory_order_relaxed)) {
         if (dp_lcore_poll(l)) {
@@ -408,12 +421,13 @@ static int run(void *arg) {
             rte_pause();
             continue;
         }
-        unsigned nap = (idle - IDLE_ROUNDS) / 16 + 1;
-        rte_rcu_qsbr_thread_offline(r->rcu, l->queue);
-        usleep(nap < (unsigned)r->sleep_us ? nap : (unsigned)r->sleep_us);
-        rte_rcu_qsbr_thread_online(r->rcu, l->queue);
+        if (idle < IDLE_ROUNDS + IDLE_NAPS || l->idle.way != SPR_DPDK_WAIT_INTERRUPT)
+            nap(r, l, (idle - IDLE_ROUNDS) / 16 + 1);
+        else
+            idle = dp_idle_wait(l, &r->running) ? 0 : IDLE_ROUNDS + IDLE_NAPS;
     }
     rte_rcu_qsbr_thread_offline(r->rcu, l->queue);
+    dp_idle_end(l);
     return 0;
 }
 
@@ -443,5 +457,7 @@ int spr_dpdk_start(spr_dpdk *r) {
 void spr_dpdk_stop(spr_dpdk *r) {
     if (!r || !atomic_exchange(&r->running, 0))
         return;
+    for (unsigned q = 0; q < r->queues; q++)
+        dp_idle_ring(&r->lcores[q]);
     rte_eal_mp_wait_lcore();
 }

@@ -58,8 +58,11 @@ struct spr_dpdk {
     int32_t sleep_us;
     unsigned started;
     uint64_t busy_cycles, busy_at;
+    double cpu_s;        /* at the last spr_dpdk_cpu, */
+    uint64_t cpu_at;     /* and when that was */
     struct dp_dump dump; /* the question that an lcore answers */
     bool passes;
+    bool interrupts; /* lcores wait for devices' interrupts where they have them */
 };
 
 uint64_t dp_now_ms(const struct spr_dpdk *r);

@@ -60,6 +60,30 @@ double spr_dpdk_busy(spr_dpdk *r) {
     return share;
 }
 
+double spr_dpdk_cpu(spr_dpdk *r) {
+    if (!r)
+        return 0;
+    double used = 0;
+    uint64_t now = rte_rdtsc(), last = r->cpu_at;
+    for (unsigned q = 0; q < r->queues; q++)
+        used += dp_idle_cpu_s(&r->lcores[q]);
+    double passed_s = (double)(now - last) / ((double)r->cycles_per_ms * 1000);
+    double share = last && now > last ? (used - r->cpu_s) / (passed_s * r->queues) : 0;
+    r->cpu_s = used;
+    r->cpu_at = now;
+    return share;
+}
+
+int spr_dpdk_idle(const spr_dpdk *r, int32_t queue, struct spr_dpdk_idle *out) {
+    if (!r || queue < 0 || (unsigned)queue >= r->queues || !out || out->size < sizeof out->size)
+        return SPR_E_ARG;
+    const struct dp_idle *i = &r->lcores[queue].idle;
+    struct spr_dpdk_idle all = {
+        .size = out->size, .way = i->way, .lacking = i->lacking, .waits = i->waits, .woken = i->woken};
+    memcpy(out, &all, out->size < sizeof all ? out->size : sizeof all);
+    return SPR_OK;
+}
+
 void dp_service_sum(const spr_dpdk *r, const struct dp_conf_service *s, struct spr_dpdk_service_stats *to) {
     for (unsigned q = 0; q < r->queues; q++) {
         const struct dp_service_counters *c = &r->lcores[q].worker.by_front[s->front];
@@ -143,6 +167,24 @@ static void write_services(FILE *f, spr_dpdk *r) {
     }
 }
 
+static void write_lcores(FILE *f, spr_dpdk *r) {
+    static const char *const ways[] = {"poll", "nap", "interrupt"};
+    metric_head(f, "lcore_idle", "gauge", "how an idle lcore waits");
+    for (unsigned q = 0; q < r->queues; q++)
+        fprintf(f, "shardpredict_router_lcore_idle{queue=\"%u\",way=\"%s\"} 1\n", q, ways[r->lcores[q].idle.way]);
+    metric_head(f, "lcore_waits", "counter", "sleeps until an interrupt or their longest time");
+    for (unsigned q = 0; q < r->queues; q++)
+        fprintf(f, "shardpredict_router_lcore_waits_total{queue=\"%u\"} %llu\n", q,
+                (unsigned long long)r->lcores[q].idle.waits);
+    metric_head(f, "lcore_woken", "counter", "those that a device ended");
+    for (unsigned q = 0; q < r->queues; q++)
+        fprintf(f, "shardpredict_router_lcore_woken_total{queue=\"%u\"} %llu\n", q,
+                (unsigned long long)r->lcores[q].idle.woken);
+    metric_head(f, "lcore_cpu_seconds", "counter", "processor time that an lcore used");
+    for (unsigned q = 0; q < r->queues; q++)
+        fprintf(f, "shardpredict_router_lcore_cpu_seconds_total{queue=\"%u\"} %.6f\n", q, dp_idle_cpu_s(&r->lcores[q]));
+}
+
 static void write_all(FILE *f, spr_dpdk *r) {
     metric_head(f, "received_packets", "counter", "packets received");
     fprintf(f, "shardpredict_router_received_packets_total %llu\n", (unsigned long long)spr_dpdk_counter(r, -1));
@@ -155,6 +197,7 @@ static void write_all(FILE *f, spr_dpdk *r) {
         fprintf(f, "shardpredict_router_%s_total %llu\n", counters[i].name, (unsigned long long)spr_dpdk_counter(r, i));
     }
     write_services(f, r);
+    write_lcores(f, r);
     fprintf(f, "# EOF\n");
 }
 
@@ -211,6 +254,7 @@ static int ask(spr_dpdk *r, struct dp_lcore *l, struct dp_dump *d) {
     void *answer = NULL;
     if (rte_ring_enqueue(l->commands, d))
         return dp_say(r->ctx, SPR_E_BUSY, "queue %u has not answered an earlier question", l->queue);
+    dp_idle_ring(l);
     for (unsigned i = 0; i < DUMP_SPINS; i++) {
         if (!rte_ring_dequeue(l->answers, &answer))
             return SPR_OK;

@@ -61,6 +61,8 @@ LD_LIBRARY_PATH=$LD_LIBRARY_PATH:${plane%/*} $tool router --config /tmp/router.y
 routing=$!
 check "the router starts on it, through VFIO" wait_for 60 ask '{"cmd":"stats"}'
 sed 's/^/# router: /' /tmp/router.log
+check "its idle lcore naps, and it names the function for it: igbvf has no receive interrupts" ask '{"cmd":"stats"}' \
+    "a['lcores'] == [{'idle': 'nap', 'lacking': '$router', 'waits': 0, 'woken': 0}]"
 at router runs
 check "while it runs the function is not given back" says SPR_E_BUSY $hold $journal give 10 0
 check "TCP through the router reaches the primary" send 10.79.9.9 8000000 primary

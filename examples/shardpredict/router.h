@@ -123,7 +123,7 @@ json_t *router_config_read(spr_context *ctx, const char *path);
     X(open)                                                                                                            \
     X(close) X(begin) X(backend_set) X(backend_remove) X(service_set) X(service_remove) X(spill_set) X(spike_set)      \
         X(drain) X(alive) X(promote) X(revert) X(commit) X(switched) X(step) X(start) X(stop) X(service_stats) X(counter_count)   \
-            X(counter_name) X(counter) X(metrics) X(text_free) X(busy) X(flows) X(capture)
+            X(counter_name) X(counter) X(metrics) X(text_free) X(busy) X(cpu) X(idle) X(flows) X(capture)
 struct router_door {
     void *library;
     int (*eal_init)(int argc, char **argv);

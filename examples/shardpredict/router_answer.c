@@ -28,7 +28,8 @@ static json_t *service_stats(const struct router *r, const char *name) {
                      "bytes", (json_int_t)s.bytes, "spilled_packets", (json_int_t)s.spilled_packets, "spilled_bytes",
                      (json_int_t)s.spilled_bytes, "opened", (json_int_t)s.opened, "spilled", (json_int_t)s.spilled,
                      "repeated", (json_int_t)s.repeated, "answered", (json_int_t)s.answered, "flows",
-                     (json_int_t)s.flows, "waiting", (json_int_t)s.waiting, "share", s.share, "mode", s.mode ? "spill" : "normal");
+                     (json_int_t)s.flows, "waiting", (json_int_t)s.waiting, "share", s.share, "mode",
+                     s.mode ? "spill" : "normal");
 }
 
 static json_t *counters(const struct router *r) {
@@ -39,6 +40,17 @@ static json_t *counters(const struct router *r) {
     return out;
 }
 
+/* `lacking` only where a port is the reason for naps. */
+static json_t *lcores(const struct router *r) {
+    static const char *const ways[] = {"poll", "nap", "interrupt"};
+    struct spr_dpdk_idle i = {.size = sizeof i};
+    json_t *out = json_array();
+    for (int32_t q = 0; r->door.idle(r->plane, q, &i) >= 0; q++)
+        json_array_append_new(out, json_pack("{s:s, s:I, s:I, s:s*}", "idle", ways[i.way], "waits", (json_int_t)i.waits,
+                                             "woken", (json_int_t)i.woken, "lacking", i.lacking));
+    return out;
+}
+
 static json_t *stats(struct router *r) {
     json_t *ports = json_array(), *services = json_object(), *value;
     const char *name;
@@ -46,11 +58,11 @@ static json_t *stats(struct router *r) {
         json_array_append_new(ports, json_pack("{s:s}", "name", r->devices[i].name));
     json_object_foreach(json_object_get(r->now, "services"), name, value)
         json_object_set_new(services, name, service_stats(r, name));
-    return json_pack("{s:I, s:f, s:f, s:{s:I, s:I}, s:o, s:o, s:o}", "generation", (json_int_t)r->generation,
+    return json_pack("{s:I, s:f, s:f, s:f, s:o, s:{s:I, s:I}, s:o, s:o, s:o}", "generation", (json_int_t)r->generation,
                      "uptime_s", (double)(router_now().mono_ns - r->started_ns) / 1e9, "busy", r->door.busy(r->plane),
-                     "received", "packets", (json_int_t)r->door.counter(r->plane, -1), "bytes",
-                     (json_int_t)r->door.counter(r->plane, -2), "ports", ports, "services", services, "counters",
-                     counters(r));
+                     "cpu", r->door.cpu(r->plane), "lcores", lcores(r), "received", "packets",
+                     (json_int_t)r->door.counter(r->plane, -1), "bytes", (json_int_t)r->door.counter(r->plane, -2),
+                     "ports", ports, "services", services, "counters", counters(r));
 }
 
 static json_t *listed(const struct router *r, const char *what) {

@@ -25,6 +25,7 @@ static const struct router_word actions[] = {{"l2", SPR_DPDK_L2},
                                             {"rehash", SPR_DEAD_REHASH},
                                             {NULL, 0}},
                                 passes[] = {{"neighbour", 0}, {"drop", SPR_NONE}, {NULL, 0}},
+                                idles[] = {{"interrupt", 0}, {"nap", SPR_NONE}, {NULL, 0}},
                                 roles[] = {{"client", 0}, {"server", 1}, {NULL, 0}},
                                 types[] = {{"af_xdp", 0}, {"af_packet", 1}, {"pcap", 2},   {"ring", 3}, {"null", 4},
                                            {"memif", 5},  {"vhost", 6},     {"device", 7}, {NULL, 0}};
@@ -101,6 +102,7 @@ static const struct router_field router_settings_rows[] = {
     {"pass", ROUTER_WORD, 0, AT(opts.pass), 0, 0, passes},
     {"promiscuous", ROUTER_FLAG, 0, AT(opts.promiscuous), 0, 0, NULL},
     {"sleep_us", ROUTER_WHOLE, 0, AT(opts.sleep_us), SPR_NONE, 1000000, NULL},
+    {"idle", ROUTER_WORD, 0, AT(opts.interrupts), 0, 0, idles},
     {"memory_mb", ROUTER_WHOLE, 0, AT(memory_mb), 64, 1 << 20, NULL},
     {"lcores", ROUTER_LIST, 0, AT(lcores), 0, 1023, NULL},
 };

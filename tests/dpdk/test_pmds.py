@@ -81,7 +81,63 @@ def balance(kind, before, after, sent, came):
     check(f"{kind}: as many to the shard as it got", c["shard"] > 0 and c["syn_spilled"] == c["flow_new"] > 0, c)
 
 
-def pair(kind, ports, devices):
+def lazy(kind, work, ports, devices, naps):
+    """An idle router waits as its ports can, uses little of a processor, and the first packet wakes it."""
+    lcore = lambda router: router.control.ask("stats")["lcores"][0]
+    used = {}
+    for way in ("nap", "interrupt"):
+        router = peer = None
+        try:
+            inside = os.path.join(work, way)
+            os.mkdir(inside)
+            router = Router(TOOL, inside, ports(inside), idle=way)
+            peer = Peer(PEER, inside, devices(inside))
+            connected(router, peer)
+            seen = lcore(router)
+            expected = {"idle": "nap"} if way == "nap" else naps or {"idle": "interrupt"}
+            check(f"{kind}: told to {way} it says how it waits", {k: seen.get(k) for k in ("idle", "lacking")} == {"lacking": None, **expected}, seen)
+            time.sleep(.5)  # past the back-off
+            router.control.ask("stats")
+            used[way] = min(time.sleep(.3) or router.control.ask("stats")["cpu"] for _ in range(4))  # the window that least disturbed
+            if way == "interrupt" and not naps:
+                wakes(kind, router, peer)
+            check(f"{kind}: and ends at once ({way})", router.stop() == 0, router.said())
+        finally:
+            for x in (peer, router):
+                if x:
+                    x.close()
+    say(f"{kind}: share of a processor, idle: {used}")
+    if not naps:
+        check(f"{kind}: waiting for interrupts costs less than a third of napping", used["interrupt"] < used["nap"] / 3, used)
+
+
+def wakes(kind, router, peer):
+    """One packet at a time, each to a sleeping lcore: the device wakes it, not the end of its sleep."""
+    before, n = router.control.ask("stats")["lcores"][0]["woken"], 40
+    frames = [tcp("192.0.2.250", 100 + i, ACK, destination="203.0.113.9") for i in range(n)]
+    came, took = 0, []
+    for i, f in enumerate(frames):
+        time.sleep(.05)  # past the back-off again
+        began = time.monotonic()
+        came += peer.send(i % 2, [f], i % 2 ^ 1) == [f]
+        took.append(time.monotonic() - began)
+    woken = router.control.ask("stats")["lcores"][0]["woken"] - before
+    say(f"{kind}: {woken} of {n} packets woke it, there and back in {sorted(took)[n // 2] * 1e3:.1f} ms (median), {max(took) * 1e3:.1f} (longest)")
+    check(f"{kind}: packets wake a sleeping lcore and come through", came == n and woken >= n * .8, (came, woken))
+    commits = []
+    for share in (.5, 0) * 5:
+        time.sleep(.03)
+        began = time.monotonic()
+        router.spill(share)
+        commits.append(time.monotonic() - began)
+    check(f"{kind}: commits wake it, their median in force within 2 ms", sorted(commits)[4] < .002, commits)
+    say(f"{kind}: a commit while it sleeps is in force after {sorted(commits)[4] * 1e3:.1f} ms (median)")
+    sent = connections(4000)
+    seen = peer.send(0, sent, 1)
+    check(f"{kind}: and all of a crowd after that", bodies(seen) == bodies(sent) and split(seen) == {PRIMARY: CONNECTIONS}, (len(seen), split(seen)))
+
+
+def pair(kind, ports, devices, naps=None):
     began, work = time.monotonic(), tempfile.mkdtemp(prefix="spr-pmds-")
     router = peer = None
     try:
@@ -100,6 +156,7 @@ def pair(kind, ports, devices):
         balance(kind, before, router.counted(), sends, came)
         check(f"{kind}: the peer ends, and the router goes on", peer.stop() == 0 and router.control.ask("stats"))
         check(f"{kind}: SIGTERM ends the router cleanly", router.stop() == 0, router.said())
+        lazy(kind, work, ports, devices, naps)
         say(f"{kind}: {sends} frames, {time.monotonic() - began:.1f} s")
     finally:
         for x in (peer, router):
@@ -112,7 +169,7 @@ def memif():
     """The router listens on two sockets, the peer's memory is shared through them."""
     path = lambda work, i: os.path.join(work, f"memif{i}")
     pair("memif", lambda work: [{"type": "memif", "socket": path(work, i), "role": "server", "id": i} for i in (0, 1)],
-         lambda work: [f"net_memif{i},role=client,id={i},socket={path(work, i)},socket-abstract=no" for i in (0, 1)])
+         lambda work: [f"net_memif{i},role=client,id={i},socket={path(work, i)},socket-abstract=no" for i in (0, 1)], naps={"idle": "nap", "lacking": "net_memif0"})
 
 
 def vhost():
